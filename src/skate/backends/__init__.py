@@ -1,0 +1,1 @@
+"""Where a program runs: one protocol (`base`), and a module for each place."""

@@ -1,0 +1,1 @@
+"""INTERNAL: the engine of one machine. Nothing outside `skate.backends` imports it."""

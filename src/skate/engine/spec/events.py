@@ -1,0 +1,222 @@
+"""What the scheduler is told besides the clients' messages, and what it answers. Plain values, no I/O.
+
+    Scheduler.handle(client, event, now_s) → list of commands       event: one of messages.CLIENT_TO_NODE or an event below
+    Directory.handle(client, event, now_s) → list of commands       (objects; same form)
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from skate.engine.spec.messages import ActorSpec, Message
+from skate.engine.spec.resources import Resources
+
+
+class Event(msgspec.Struct, frozen=True):
+    pass
+
+
+class Command(msgspec.Struct, frozen=True):
+    pass
+
+
+# ---------------------------------------------------------------- events (client argument is NODE_CLIENT unless said)
+
+
+class ClientJoined(Event):
+    """A driver or observer. Workers are created by StartWorker and are clients from then on."""
+
+    client: int
+    kind: str
+    job: int
+    namespace: str
+    env: str
+
+
+class ClientGone(Event):
+    """A driver or observer left or died; the shell sends WorkerExited for workers instead. `crashed`: without Goodbye."""
+
+    client: int
+    crashed: bool
+
+
+class WorkerExited(Event):
+    """`kind`: "exit" (status 0), "exit_code", "signal", "oom", "killed" (we did it)."""
+
+    worker: int
+    kind: str
+    detail: str
+
+
+class EnvReady(Event):
+    env: str
+
+
+class EnvFailed(Event):
+    env: str
+    error: str
+
+
+class Unreferenced(Event):
+    """The last reference to an actor went."""
+
+    actor: bytes
+
+
+class NodeAdded(Event):
+    node: bytes
+    total: Resources
+    labels: dict[str, str]
+
+
+class NodeRemoved(Event):
+    node: bytes
+
+
+class Tick(Event):
+    """Time passed: see `Scheduler.next_deadline_s`."""
+
+
+class MemoryPressure(Event):
+    """The machine is short of memory: end the newest retriable task (the last granted lease that is busy)."""
+
+    used_bytes: int
+    limit_bytes: int
+
+
+class SpillDone(Event):
+    id: bytes
+    error: str = ""
+
+
+class RestoreDone(Event):
+    id: bytes
+    error: str = ""
+
+
+# ---------------------------------------------------------------- commands
+
+
+class Send(Command):
+    """Send `message` to a client. A client that is gone is skipped."""
+
+    client: int
+    message: Message
+
+
+class Grant(Command):
+    """Make the channel and the token pipe; send LeaseGranted to `client` and AttachLease to `worker`."""
+
+    lease: int
+    request: int
+    client: int
+    worker: int
+    job: int
+    node: bytes
+    gpu_ids: tuple[int, ...]
+    resources: Resources
+    placement_group: bytes = b""
+    capture_child_tasks: bool = False
+    namespace: str = ""
+
+
+class StartWorker(Command):
+    """Fork (or spawn) worker process number `worker`. It can be granted at once: its sockets exist before it runs."""
+
+    worker: int
+    node: bytes
+    job: int  # 0: any job
+    env: str
+
+
+class StopWorker(Command):
+    """`how`: "graceful" (Exit, then kill when it overstays), "kill" (SIGKILL to its process group)."""
+
+    worker: int
+    how: str
+    reason: str
+
+
+class PrepareEnv(Command):
+    """Build a runtime environment (pip); answered by EnvReady or EnvFailed."""
+
+    env: str
+
+
+class StartActor(Command):
+    """Send BecomeActor to `worker`."""
+
+    worker: int
+    spec: ActorSpec
+    incarnation: int
+    gpu_ids: tuple[int, ...]
+    resources: Resources
+    job: int
+    owner: int
+
+
+class OpenActorChannel(Command):
+    """Make a channel; send ActorChannel to `client` and AttachCaller to `worker`."""
+
+    actor: bytes
+    incarnation: int
+    client: int
+    worker: int
+
+
+class CloseLease(Command):
+    """The lease ended for the node's part (returned or lost); forget its bookkeeping."""
+
+    lease: int
+
+
+class InterruptTask(Command):
+    worker: int
+    task: bytes
+    recursive: bool
+
+
+class DropHolder(Command):
+    """An actor is dead for good: drop every reference held in its name (to the directory)."""
+
+    holder: bytes
+
+
+class AddHolder(Command):
+    """To the directory: add one count of `id` for `holder`."""
+
+    id: bytes
+    holder: int | bytes
+
+
+class ActorUnreferenced(Command):
+    """From the directory to the scheduler: nobody holds this actor any more."""
+
+    actor: bytes
+
+
+class SpillObject(Command):
+    """Copy [offset, offset+size) of the arena to a spill file; answered by SpillDone."""
+
+    id: bytes
+    offset: int
+    size: int
+
+
+class RestoreObject(Command):
+    """Copy a spill file back to `offset`; answered by RestoreDone."""
+
+    id: bytes
+    offset: int
+    size: int
+
+
+class DeleteSpill(Command):
+    id: bytes
+
+
+class DiscardRange(Command):
+    """Give memory of a freed range back to the machine (punch a hole)."""
+
+    offset: int
+    size: int
