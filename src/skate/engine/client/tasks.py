@@ -1,0 +1,130 @@
+"""What this process remembers of the calls it has made: tokens, tasks, leases, queues. Data only; `submission` and `actor_calls` move them."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skate.engine.client.streams import Stream
+    from skate.engine.spec.messages import RequestLease, Template
+    from skate.engine.transport.channel import Channel
+
+STREAMING, DYNAMIC = -1, -2
+
+
+class FunctionToken:
+    """A remote function as this session knows it: its pickled definition and settled options."""
+
+    __slots__ = ("definition", "function", "max_retries", "name", "num_returns", "queue", "retries_errors", "template")
+
+    def __init__(
+        self, function: Any, template: Template, queue: TaskQueue, max_retries: int, *, retries_errors: bool
+    ) -> None:
+        self.function = function
+        self.template = template
+        self.name = template.name
+        self.num_returns = template.num_returns
+        self.queue = queue
+        self.max_retries = max_retries
+        self.retries_errors = retries_errors
+        self.definition: Any = None  # Keeps the definition's object alive when it lies in the arena.
+
+
+class MethodToken:
+    """A method of one actor as this process calls it."""
+
+    __slots__ = ("actor", "max_task_retries", "name", "num_returns", "retries_errors", "template")
+
+    def __init__(self, actor: Any, template: Template, max_task_retries: int, *, retries_errors: bool) -> None:
+        self.actor = actor
+        self.template = template
+        self.name = template.name
+        self.num_returns = template.num_returns
+        self.max_task_retries = max_task_retries
+        self.retries_errors = retries_errors
+
+
+class Task:
+    """One call, from submission until its last return is known (and longer, as lineage, while a return lies in the arena)."""
+
+    __slots__ = (
+        "args", "args_id", "attempt", "borrowed", "deps", "is_cancelled", "is_done", "lease", "lineage_returns", "parent",
+        "retries_left", "seq", "shared", "stream", "task_id", "token", "unresolved",
+    )  # fmt: skip
+
+    def __init__(self, task_id: bytes, token: Any, args: bytes, retries_left: int) -> None:
+        self.task_id = task_id
+        self.token = token
+        self.args = args
+        self.args_id = b""  # Object that holds the packed arguments, when they are big.
+        self.deps: list[bytes] | None = None  # Top-level references, in placeholder order.
+        self.borrowed: list[bytes] | None = None  # References inside the arguments.
+        self.unresolved = 0  # Dependencies that are still PENDING.
+        self.retries_left = retries_left  # -1: endless
+        self.attempt = 0
+        self.seq = -1
+        self.lease: Any = None  # Lease or actor connection it was sent on.
+        self.stream: Stream | None = None
+        self.shared: list[bytes] | None = None  # What was counted for the worker it was sent to.
+        self.is_cancelled = False
+        self.is_done = False
+        self.parent = b""  # The task that submitted it.
+        self.lineage_returns = 0  # Returns in the arena that this task could make again; it keeps its arguments for them.
+
+
+class Lease:
+    """A worker that is ours for a while."""
+
+    __slots__ = (
+        "channel", "idle_since_s", "in_flight", "is_blocked", "is_lost", "is_revoked", "lease_id", "next_seq",
+        "pid", "progress_at_s", "queue", "templates", "token_read", "token_write", "worker",
+    )  # fmt: skip
+
+    def __init__(
+        self, lease_id: int, worker: int, pid: int, queue: TaskQueue, channel: Channel, token_write: int, token_read: int
+    ) -> None:
+        self.lease_id = lease_id
+        self.worker = worker
+        self.pid = pid
+        self.queue = queue
+        self.channel = channel
+        self.token_write = token_write
+        self.token_read = token_read
+        self.in_flight: dict[int, Task] = {}  # By sequence number, in order.
+        self.next_seq = 0
+        self.templates: dict[int, int] = {}  # id(token) → index on this channel
+        self.is_blocked = False  # Its task waits in get: nothing is put behind it.
+        self.is_revoked = False  # To be returned when it is idle.
+        self.is_lost = False
+        self.idle_since_s = 0.0
+        self.progress_at_s = 0.0
+
+
+class TaskQueue:
+    """Tasks of one shape (resources, environment, strategy), and the leases that run them."""
+
+    __slots__ = ("duration_s", "leases", "need", "outstanding", "ready", "request", "requests", "slots_max")
+
+    def __init__(self, request: RequestLease, slots_max: int) -> None:
+        self.request = request  # The form of a request; `request` number is filled in.
+        self.ready: deque[Task] = deque()
+        self.leases: dict[int, Lease] = {}
+        self.requests: set[int] = set()  # Lease requests not answered yet.
+        self.outstanding = 0  # ready + in flight
+        self.slots_max = slots_max  # More leases than this can't be granted at once.
+        self.duration_s = -1.0  # Moving average of a call; -1: not known yet.
+
+
+class Slot:
+    """Stands in packed arguments for a top-level reference; the worker puts the value there."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Slot, (self.index,)
+
+

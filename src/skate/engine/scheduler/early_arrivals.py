@@ -1,0 +1,43 @@
+"""Messages about an actor or placement group that overtook the message which creates it.
+
+A handle can travel from its creator to another process by a direct channel, and the other one's message about it may reach the node
+first: different sockets have no common order. Such a message is kept here and handled again once its subject exists, or its creator
+is gone. An id tells its creator and a counter that grows: one below the creator's newest is not early, it is forgotten (`is_early`).
+"""
+
+from __future__ import annotations
+
+from skate.engine.scheduler.clients import Client
+from skate.engine.spec.events import Event
+from skate.engine.spec.ids import owner_of
+from skate.engine.spec.messages import Message
+
+Arrival = tuple[int, Event | Message]  # (client that sent it, what it sent)
+
+
+def counter_of(any_id: bytes) -> int:
+    return int.from_bytes(any_id[8:16], "big")
+
+
+class EarlyArrivals:
+    def __init__(self) -> None:
+        self._by_subject: dict[bytes, list[Arrival]] = {}
+
+    def is_early(self, subject: bytes, clients: dict[int, Client]) -> bool:
+        creator = clients.get(owner_of(subject))
+        return creator is not None and counter_of(subject) > creator.newest_counter
+
+    def keep(self, subject: bytes, client: int, event: Event | Message) -> None:
+        self._by_subject.setdefault(subject, []).append((client, event))
+
+    def of_subject(self, subject: bytes) -> list[Arrival]:
+        """Hand out what was kept about something that now exists."""
+        return self._by_subject.pop(subject, [])
+
+    def of_creator(self, creator: int) -> list[Arrival]:
+        """Hand out what was kept about things that will never exist: their creator is gone."""
+        subjects = [subject for subject in self._by_subject if owner_of(subject) == creator]
+        return [arrival for subject in subjects for arrival in self._by_subject.pop(subject)]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_subject.values()))
