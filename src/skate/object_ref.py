@@ -7,10 +7,12 @@ bytecode, inside the garbage collector, so it must take no lock.
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 from collections.abc import Callable, Generator
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
+    import concurrent.futures
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -69,6 +71,8 @@ class ObjectRef(Generic[T_co]):
 
     def future(self) -> concurrent.futures.Future[T_co]:
         """A `concurrent.futures.Future` that gets the value or the error."""
+        import concurrent.futures
+
         future: concurrent.futures.Future[T_co] = concurrent.futures.Future()
         future.object_ref = self  # type: ignore[attr-defined]  # keeps the value alive until it is delivered
 
@@ -85,6 +89,8 @@ class ObjectRef(Generic[T_co]):
 
     def as_future(self) -> asyncio.Future[T_co]:
         """An asyncio future of the running loop."""
+        import asyncio
+
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T_co] = loop.create_future()
         future.object_ref = self  # type: ignore[attr-defined]

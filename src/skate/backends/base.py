@@ -128,7 +128,7 @@ class Backend(Protocol):
         """Pickle the function once and return a token for `submit_task`. The caller caches the token per backend."""
 
     def submit_task(self, token: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """One ObjectRef for num_returns=1, None for 0, a list for more or for DYNAMIC, a StreamHandle for STREAMING."""
+        """One ObjectRef for num_returns=1 and for DYNAMIC, None for 0, a list for more, a StreamHandle for STREAMING."""
 
     # -- actors. A handle's life: `retain_actor` once per handle object made, `drop_actor` in its `__del__` (lock-free).
     drop_actor: Callable[[bytes], None]

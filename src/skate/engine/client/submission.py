@@ -274,9 +274,9 @@ class Submission:
         else:
             self._client.fail_task(task, errors.worker_crashed(message, task, lease))
 
-    def _give_back(self, lease: Lease, *, retire: bool = False) -> None:
+    def _give_back(self, lease: Lease) -> None:
         self._forget(lease)
-        self._client.tell_node(m.ReturnLease(lease.lease_id, retire))
+        self._client.tell_node(m.ReturnLease(lease.lease_id, lease.is_retiring))
         if lease.queue.outstanding:
             self._request_leases(lease.queue)
 
@@ -352,7 +352,7 @@ class Submission:
                         self._request_leases(queue)
                 elif kind is m.Retiring:
                     self._take_back(lease)
-                    lease.is_revoked = True
+                    lease.is_revoked = lease.is_retiring = True
         except ChannelClosedError:
             lease.is_lost = True
             client.pump.remove(lease.channel.fd)  # LeaseLost follows from the node, with the reason.

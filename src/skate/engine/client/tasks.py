@@ -77,7 +77,7 @@ class Lease:
     """A worker that is ours for a while."""
 
     __slots__ = (
-        "channel", "idle_since_s", "in_flight", "is_blocked", "is_lost", "is_revoked", "lease_id", "next_seq",
+        "channel", "idle_since_s", "in_flight", "is_blocked", "is_lost", "is_retiring", "is_revoked", "lease_id", "next_seq",
         "pid", "progress_at_s", "queue", "templates", "token_read", "token_write", "worker",
     )  # fmt: skip
 
@@ -97,6 +97,7 @@ class Lease:
         self.is_blocked = False  # Its task waits in get: nothing is put behind it.
         self.is_revoked = False  # To be returned when it is idle.
         self.is_lost = False
+        self.is_retiring = False  # Its worker has reached max_calls and ends.
         self.idle_since_s = 0.0
         self.progress_at_s = 0.0
 

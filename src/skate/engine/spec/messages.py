@@ -363,9 +363,10 @@ class Query(Message, tag=74):
 
 
 class Events(Message, tag=75):
-    """Task events of this process, packed rows (see `spec/events.py`)."""
+    """Task events of this process: `count` encoded rows (see `spec/task_events.py`). The node does not decode them."""
 
-    rows: list[Any]
+    data: bytes
+    count: int
 
 
 class SubscribeLogs(Message, tag=76):
@@ -602,7 +603,8 @@ class Template(Message, tag=180):
     flush_each: bool
     concurrency_group: str
     backpressure: int  # items a generator may run ahead; -1: no limit
-    code_digest: bytes = b""
+    code_digest: bytes = b""  # of a function that is pickled by name: tells a worker that its module is older than the driver's
+    retry_types: bytes = b""  # pickled tuple of exception types to retry; b"": all, when `retry_exceptions`
 
 
 class Call(msgspec.Struct, array_like=True, gc=False):
