@@ -372,8 +372,11 @@ class Client:
         """Store a value; returns its ref."""
         if type(value) in _BY_CONTENT:
             object_id = self._prefix + next(self._counter).to_bytes(8, "big") + PUT_INDEX
+            data = _dumps(value, 5)
+            if len(data) > INLINE_BYTES_MAX:
+                return self.put_packed(Packed(serialization.VALUE, [data], len(data), []))
             entry = Entry(INLINE, 1, True)
-            entry.data = _dumps(value, 5)
+            entry.data = data
             self.table[object_id] = entry
             if self.dropped:
                 self.housekeep()
@@ -767,9 +770,10 @@ class Client:
                 self.retain(inner)
         if deps is not None:
             task.deps = deps
-            for dep in deps:
-                entry = table[dep]
+            entries = [table[dep] for dep in deps]
+            for entry in entries:
                 entry.local += 1
+            for dep, entry in zip(deps, entries, strict=True):
                 if entry.state == PENDING:
                     task.unresolved += 1
                     if entry.waiters is None:
@@ -1054,8 +1058,9 @@ class Client:
         task.is_cancelled = True
         lease = task.lease
         if lease is None:
-            if type(task.token) is FunctionToken and not task.unresolved:
-                pass  # `dispatch` drops it, and counts it out, when it comes to its turn.
+            if type(task.token) is MethodToken and task.unresolved and task.token.actor.is_concurrent:
+                task.token.actor.waiting -= 1
+            # One that is queued already is dropped, and counted out, when its turn comes.
             self.fail_task(task, errors.cancelled(task))
             return
         if force:

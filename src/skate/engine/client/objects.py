@@ -64,13 +64,14 @@ class Entry:
 class Waiter:
     """Counts down to the moment a waiting thread may go on."""
 
-    __slots__ = ("is_done", "lock", "needed", "stops_at_error")
+    __slots__ = ("is_done", "leads", "lock", "needed", "stops_at_error")
 
     def __init__(self, needed: int, *, stops_at_error: bool = False) -> None:
         self.needed = needed
         self.is_done = needed <= 0
         self.stops_at_error = stops_at_error
         self.lock: Any = None  # A held lock, when the thread waits for another one that reads the sockets.
+        self.leads = False  # Its thread is the one that reads the sockets.
 
     def notify(self, entry: Entry | None = None) -> None:
         self.needed -= 1
@@ -80,5 +81,5 @@ class Waiter:
     def finish(self) -> None:
         if not self.is_done:
             self.is_done = True
-            if self.lock is not None:
+            if self.lock is not None and self.lock.locked():  # Unlocked: it was just promoted, and wakes anyway.
                 self.lock.release()

@@ -5,7 +5,7 @@ cost 50 µs. So the first user thread that has to wait becomes the *leader* and 
 to a thread that waits behind it. When no user thread waits, a background thread pumps, so that answers, deaths and reference counts are taken
 care of while user code computes. It keeps away while leaders come and go (FOREGROUND_GRACE_S), so that the two never fight for the GIL.
 
-All handlers run under the client's lock. `interruptible` is True only while the leader sleeps in the kernel: Ctrl-C is let through there and
+All handlers run under the client's lock. `interruptible` is True only while the main thread sleeps in the kernel: Ctrl-C is let through there and
 nowhere else inside the engine (see `driver/interrupts.py`).
 """
 
@@ -41,6 +41,7 @@ class Pump:
         self._next_tick_s = 0.0
         self._leader = False
         self._followers: deque[Waiter] = deque()
+        self._main_ident = threading.main_thread().ident
         self._foreground = 0
         self._foreground_at_s = 0.0
         self._thread: threading.Thread | None = None
@@ -87,18 +88,16 @@ class Pump:
             if waiter.is_done:
                 return True
             self._foreground += 1
-            leads = not self._leader
-            if leads:
-                self._leader = True
+            if not self._leader:
+                self._leader = waiter.leads = True
             else:
                 waiter.lock = threading.Lock()
                 waiter.lock.acquire()
                 self._followers.append(waiter)
+        is_main = threading.get_ident() == self._main_ident
         try:
-            if not leads:
-                leads = self._follow(waiter, deadline_s)
-                if not leads:
-                    return waiter.is_done
+            if not waiter.leads and not self._follow(waiter, deadline_s, is_main=is_main):
+                return waiter.is_done
             while not waiter.is_done:
                 now = _monotonic()
                 timeout = self._next_tick_s - now
@@ -106,34 +105,40 @@ class Pump:
                     if now >= deadline_s:
                         return False
                     timeout = min(timeout, deadline_s - now)
-                self.interruptible = True
-                events = self._epoll.poll(timeout if timeout > 0 else 0)
-                self.interruptible = False
+                if is_main:
+                    self.interruptible = True
+                    events = self._epoll.poll(timeout if timeout > 0 else 0)
+                    self.interruptible = False
+                else:
+                    events = self._epoll.poll(timeout if timeout > 0 else 0)
                 with self._lock:
                     self._round(events)
                 if self.deferred:
                     self.run_deferred()
             return True
         finally:
-            self.interruptible = False
+            if is_main:
+                self.interruptible = False
             with self._lock:
                 self._foreground -= 1
                 self._foreground_at_s = _monotonic()
                 if waiter in self._followers:
                     self._followers.remove(waiter)
-                if leads:
-                    self._leader = False
+                if waiter.leads:
+                    self._leader = waiter.leads = False
                     self._promote()
 
-    def _follow(self, waiter: Waiter, deadline_s: float | None) -> bool:
+    def _follow(self, waiter: Waiter, deadline_s: float | None, *, is_main: bool) -> bool:
         """Wait behind the leader. True when this thread has become the leader."""
         while True:
             timeout = -1.0 if deadline_s is None else max(0.0, deadline_s - _monotonic())
-            self.interruptible = True
+            if is_main:
+                self.interruptible = True
             woken = waiter.lock.acquire(timeout=timeout)
-            self.interruptible = False
+            if is_main:
+                self.interruptible = False
             with self._lock:
-                if waiter not in self._followers:  # Promoted.
+                if waiter.leads:
                     return True
                 if waiter.is_done or not woken:
                     return False
@@ -142,7 +147,7 @@ class Pump:
         while self._followers:
             waiter = self._followers.popleft()
             if not waiter.is_done:
-                self._leader = True
+                self._leader = waiter.leads = True
                 waiter.lock.release()
                 return
 
