@@ -75,7 +75,7 @@ class ActorCalls:
     def submit(self, connection: Connection, task: Task) -> bool:
         """Queue a call. True when the caller should look at the sockets."""
         if connection.death is not None:
-            self._client.fail_task(task, errors.actor_died(connection, task))
+            self._client.calls.fail_task(task, errors.actor_died(connection, task))
             return False
         if task.unresolved and connection.is_concurrent:
             connection.waiting += 1
@@ -137,7 +137,7 @@ class ActorCalls:
                 connection.in_flight[seq] = task
                 call = m.Call(seq, template, task.task_id, task.args)
                 if task.deps is not None or task.borrowed is not None or task.args_id:
-                    client.attach_references(call, task, connection.worker)
+                    client.calls.attach_references(call, task, connection.worker)
                 call.attempt = task.attempt
                 calls.append(call)
                 size += len(task.args) + (sum(len(r.data) for r in call.refs if type(r) is m.Value) if call.refs else 0)
@@ -206,9 +206,9 @@ class ActorCalls:
             if task.is_done:
                 continue
             if task.is_cancelled:
-                self._client.fail_task(task, errors.cancelled(task))
+                self._client.calls.fail_task(task, errors.cancelled(task))
             elif is_dead:
-                self._client.fail_task(task, errors.actor_died(connection, task, was_sent=True))
+                self._client.calls.fail_task(task, errors.actor_died(connection, task, was_sent=True))
             elif task.retries_left != 0:
                 if task.retries_left > 0:
                     task.retries_left -= 1
@@ -216,13 +216,13 @@ class ActorCalls:
                 task.lease = None
                 kept.append(task)
             else:
-                self._client.fail_task(task, errors.actor_unavailable(connection, task, update))
+                self._client.calls.fail_task(task, errors.actor_unavailable(connection, task, update))
         if is_dead:
             queued = list(connection.queue)
             connection.queue.clear()
             for task in queued:
                 if not task.is_done:
-                    self._client.fail_task(task, errors.actor_died(connection, task))
+                    self._client.calls.fail_task(task, errors.actor_died(connection, task))
             self._client.on_actor_dead(connection)
         else:
             connection.queue.extendleft(reversed(kept))
@@ -255,11 +255,11 @@ class ActorCalls:
                     for outcome in message.outcomes:
                         task = in_flight.pop(outcome.seq, None)
                         if task is not None:
-                            client.finish_task(task, outcome)
+                            client.calls.finish_task(task, outcome)
                     if not in_flight:
                         return True
                 elif type(message) is m.GeneratorItem:
-                    client.add_stream_item(message)
+                    client.streams.add_item(message)
         except ChannelClosedError:
             return False
         return True
@@ -283,7 +283,7 @@ class ActorCalls:
         connection: Connection = task.token.actor
         task.lease = None
         if connection.death is not None:
-            self._client.fail_task(task, errors.actor_died(connection, task))
+            self._client.calls.fail_task(task, errors.actor_died(connection, task))
             return
         connection.queue.appendleft(task)
         self.send_ready(connection)

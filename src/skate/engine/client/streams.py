@@ -9,12 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from skate.engine.client.objects import Waiter
+import msgspec
+
+from skate.engine.client.objects import INLINE, STORED, Entry, Waiter
+from skate.engine.object_store import serialization
+from skate.engine.spec import messages as m
 from skate.engine.spec.ids import ObjectId, return_id
+from skate.engine.transport.channel import ChannelClosedError
 
 if TYPE_CHECKING:
     from skate.engine.client.client import Client
     from skate.engine.client.tasks import Task
+
+_encode = msgspec.msgpack.Encoder().encode
+_NONE = serialization._dumps(None, 5)
 
 
 class StreamState:
@@ -76,9 +84,9 @@ class Stream:
                 return None
             item = return_id(self.task_id, state.taken)
             state.taken += 1
-            ref = client.make_ref(item)
-            client.release(item)  # The stream's own hold passes to the ref.
-            client.acknowledge_stream(state)
+            ref = client.references.make_ref(item)
+            client.references.release(item)  # The stream's own hold passes to the ref.
+            client.streams.acknowledge(state)
         return ref
 
     def add_next_callback(self, callback: Callable[[], None]) -> None:
@@ -95,12 +103,93 @@ class Stream:
 
     def completed_ref(self) -> Any:
         with self._client.lock:
-            return self._client.make_ref(completion_id(self.task_id))
+            return self._client.references.make_ref(completion_id(self.task_id))
 
     def close(self) -> None:
         with self._client.lock:
-            self._client.close_stream(self._state)
+            self._client.streams.close(self._state)
 
     def __del__(self) -> None:
         # The collector may run this under the client's lock: only append.
         self._client.dropped_streams.append(self._state)
+
+
+class Streams:
+    """The streams this process consumes. Everything runs under the client's lock."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def add_item(self, message: m.GeneratorItem) -> None:
+        entry = self._client.table.get(completion_id(message.task))
+        task = entry.task if entry is not None else None
+        state = task.stream if task is not None else None
+        item = return_id(message.task, message.index)
+        if state is None or state.is_closed or message.index != state.received:
+            # Nobody wants it, or it came before the generator's worker died and the generator started again.
+            self._client.references.returned_counts.extend((inner, 1) for inner in message.contains)
+            if type(message.value) is m.Stored:
+                self._client.references.returned_counts.append((item, 1))
+            return
+        state.received += 1
+        value = message.value
+        new = Entry(INLINE, 1, True)
+        if message.contains:
+            new.contains = message.contains
+            self._client.references.adopt(message.contains)
+        if type(value) is m.Value:
+            new.kind, new.data = value.kind, value.data
+        else:
+            new.state = STORED
+            new.node_count = 1
+            new.is_shared = True
+        self._client.table[item] = new
+        state.wake(self._client.pump.deferred)
+
+    def end(self, task: Task, error: bytes | None) -> None:
+        state = task.stream
+        assert state is not None
+        completion = completion_id(task.task_id)
+        entry = self._client.table.get(completion)
+        if error is not None and not state.is_closed:
+            item = Entry(INLINE, 1, True)
+            item.kind, item.data = serialization.ERROR, error
+            self._client.table[return_id(task.task_id, state.received)] = item
+            state.received += 1
+        state.length = state.received
+        if entry is not None:
+            entry.task = None
+            if error is None:
+                self._client.values.set_inline(entry, 0, _NONE)
+            else:
+                self._client.values.set_inline(entry, serialization.ERROR, error)
+            if entry.is_shared:
+                self._client.references.resolve_at_node(completion, entry)
+            if entry.local <= 0:
+                entry.local = 1
+                self._client.references.release(completion)
+        state.wake(self._client.pump.deferred)
+
+    def acknowledge(self, state: StreamState) -> None:
+        """Tell a generator that waits how far its consumer is; -1 tells it to stop."""
+        task = state.task
+        channel = getattr(task.lease, "channel", None)
+        if channel is None or task.is_done or (task.token.template.backpressure < 0 and not state.is_closed):
+            return
+        try:
+            if not channel.send(_encode(m.GeneratorAck(task.task_id, -1 if state.is_closed else state.taken))):
+                self._client.pump.watch_writable(channel.fd, True)
+        except ChannelClosedError:
+            pass
+
+    def close(self, state: StreamState) -> None:
+        """The consumer is gone."""
+        if state.is_closed:
+            return
+        state.is_closed = True
+        for index in range(state.taken, state.received):
+            self._client.references.release(return_id(state.task.task_id, index))
+        state.taken = state.received
+        if state.length is None:
+            self.acknowledge(state)
+        self._client.references.release(completion_id(state.task.task_id))

@@ -151,7 +151,7 @@ class Submission:
             lease.in_flight[seq] = task
             call = m.Call(seq, template, task.task_id, task.args)
             if task.deps is not None or task.borrowed is not None or task.args_id:
-                client.attach_references(call, task, lease.worker)
+                client.calls.attach_references(call, task, lease.worker)
             call.attempt = task.attempt
             calls.append(call)
             seqs.append(seq)
@@ -178,7 +178,7 @@ class Submission:
         lease.templates[id(token)] = index
         template = msgspec.structs.replace(token.template, index=index)
         if isinstance(template.definition, m.Stored):
-            self._client.share(template.definition_id, lease.worker)
+            self._client.references.share(template.definition_id, lease.worker)
         try:
             if not lease.channel.send(_encode(template)):
                 self._client.pump.watch_writable(lease.channel.fd, True)
@@ -228,7 +228,7 @@ class Submission:
             task = queue.ready.popleft()
             queue.outstanding -= 1
             if not task.is_done:
-                self._client.fail_task(task, errors.lease_rejected(message, task))
+                self._client.calls.fail_task(task, errors.lease_rejected(message, task))
 
     def on_revoked(self, message: m.LeaseRevoked) -> None:
         lease = self._leases.get(message.lease)
@@ -263,7 +263,7 @@ class Submission:
 
     def _after_crash(self, task: Task, message: m.LeaseLost, lease: Lease, *, was_running: bool) -> None:
         if task.is_cancelled:
-            self._client.fail_task(task, errors.cancelled(task))
+            self._client.calls.fail_task(task, errors.cancelled(task))
         elif not was_running and task.token.max_retries != 0:
             self.requeue(task, first=True)
         elif task.retries_left != 0:
@@ -272,7 +272,7 @@ class Submission:
             task.attempt += 1
             self.requeue(task, first=True)
         else:
-            self._client.fail_task(task, errors.worker_crashed(message, task, lease))
+            self._client.calls.fail_task(task, errors.worker_crashed(message, task, lease))
 
     def _give_back(self, lease: Lease) -> None:
         self._forget(lease)
@@ -334,7 +334,7 @@ class Submission:
                             continue
                         queue.outstanding -= 1
                         total_us += outcome.duration_us
-                        client.finish_task(task, outcome)
+                        client.calls.finish_task(task, outcome)
                     if message.outcomes:
                         mean_s = total_us * 1e-6 / len(message.outcomes)
                         old_s = queue.duration_s
@@ -344,7 +344,7 @@ class Submission:
                         return  # Nothing else can be on its way: save the extra system call of a last look.
                 elif kind is m.GeneratorItem:
                     lease.progress_at_s = _monotonic()
-                    client.add_stream_item(message)
+                    client.streams.add_item(message)
                 elif kind is m.LeaseBlocked:
                     lease.is_blocked = message.blocked
                     if message.blocked:
@@ -367,7 +367,7 @@ class Submission:
             task = lease.in_flight.pop(seq, None)
             if task is not None:
                 queue.outstanding -= 1
-                self._client.unshare_task(task, lease.worker)
+                self._client.calls.unshare_task(task, lease.worker)
                 if not task.is_done:
                     self.requeue(task, first=True)
 

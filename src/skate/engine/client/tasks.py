@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skate.engine.client.streams import Stream
+    from skate.engine.client.streams import StreamState
     from skate.engine.spec.messages import RequestLease, Template
     from skate.engine.transport.channel import Channel
 
@@ -65,7 +65,7 @@ class Task:
         self.attempt = 0
         self.seq = -1
         self.lease: Any = None  # Lease or actor connection it was sent on.
-        self.stream: Stream | None = None
+        self.stream: StreamState | None = None
         self.shared: list[bytes] | None = None  # What was counted for the worker it was sent to.
         self.is_cancelled = False
         self.is_done = False
