@@ -129,6 +129,8 @@ class Channel:
                 size = self.sock.recv_into(self._buffer)
             except BlockingIOError:
                 return None
+            except ConnectionResetError:
+                continue  # The peer ended without reading all we sent. Told once, before what it had sent: that comes next, then the end.
             except OSError as error:
                 raise self._gone(error) from error
             if size == 0:
@@ -149,6 +151,8 @@ class Channel:
                 )
             except BlockingIOError:
                 return None
+            except ConnectionResetError:
+                continue  # The peer ended without reading all we sent. Told once, before what it had sent: that comes next, then the end.
             except OSError as error:
                 raise self._gone(error) from error
             if size == 0:
