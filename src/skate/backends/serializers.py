@@ -1,0 +1,22 @@
+"""Custom serializers, for the public API: the table lives in the engine, libraries reach it by here.
+
+The deserializer travels with each value (as a reference when it can be imported, by value otherwise), so workers need no registration to
+read one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from skate.engine.object_store.serialization import custom_serializers
+
+
+def register(cls: type, serializer: Callable[[Any], Any], deserializer: Callable[[Any], Any]) -> None:
+    """From now on this process sends objects of exactly `cls` as `serializer(obj)`."""
+    custom_serializers[cls] = (serializer, deserializer)
+
+
+def deregister(cls: type) -> None:
+    """Send objects of `cls` as pickle does, again. Nothing happens when it was not registered."""
+    custom_serializers.pop(cls, None)
