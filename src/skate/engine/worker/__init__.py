@@ -1,0 +1,1 @@
+"""The worker process: receives calls, runs user code, reports what came of it."""

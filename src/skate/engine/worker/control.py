@@ -1,0 +1,209 @@
+"""The control thread: orders of the node, and the clock of this worker.
+
+    dozing     nothing runs, nothing waits to be sent: sleeps until an order comes
+    awake      every EVENTS_TICK_S: send task events, report calls that have run for a while
+    watching   every FLUSH_WATCH_S: send outcomes that a long call keeps waiting
+
+The threads that run calls look at `is_awake` and `is_watching` (two attributes) and wake this one at most once per burst. When the node's
+end of the control socket closes, the session is over: the session directory goes, and this process with everything it started.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+import msgspec
+
+from skate.config import FLUSH_WATCH_S
+from skate.engine.spec import messages as m
+from skate.engine.spec import task_events
+from skate.engine.spec.ids import owner_of
+from skate.engine.transport.channel import Channel, ChannelClosedError
+from skate.engine.worker.interrupts import RETRY_S
+
+if TYPE_CHECKING:
+    from skate.engine.worker.runtime import WorkerRuntime
+
+EVENTS_TICK_S = 0.25
+_QUIET_LOOKS_MAX = 20
+_decode = msgspec.msgpack.Decoder(m.NODE_TO_WORKER).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Control:
+    """Reads the control socket. `start` it once everything else stands."""
+
+    def __init__(self, runtime: WorkerRuntime, control_fd: int) -> None:
+        self._runtime = runtime
+        self._channel = Channel(socket.socket(fileno=control_fd))
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poll = select.poll()
+        self._poll.register(self._channel.fd, select.POLLIN)
+        self._poll.register(self._wake_fd, select.POLLIN)
+        self.is_awake = False
+        self.is_watching = False
+        self._quiet_looks = 0
+        self._next_tick_s = 0.0
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="skate-control", daemon=True).start()
+
+    # ------------------------------------------------------------ for the threads that run calls
+
+    def rouse(self) -> None:
+        """Calls run again: tick."""
+        self.is_awake = True
+        self._wake()
+
+    def watch(self) -> None:
+        """Outcomes are held back."""
+        self.is_watching = True
+        self._wake()
+
+    def _wake(self) -> None:
+        os.eventfd_write(self._wake_fd, 1)
+
+    # ------------------------------------------------------------ the thread
+
+    def _run(self) -> None:
+        try:
+            while True:
+                timeout_s = self._timeout_s()
+                for fd, _mask in self._poll.poll(None if timeout_s is None else timeout_s * 1000):
+                    if fd == self._wake_fd:
+                        try:
+                            os.eventfd_read(fd)
+                        except BlockingIOError:
+                            pass
+                    else:
+                        self._read_orders()
+                self._runtime.interrupts.retry()
+                if self.is_watching:
+                    self._look_at_results()
+                if self.is_awake:
+                    self._tick()
+        except BaseException:
+            if self._runtime.is_fork:
+                return
+            import traceback
+
+            traceback.print_exc()
+            os._exit(1)  # A worker without its control thread could not be stopped.
+
+    def _timeout_s(self) -> float | None:
+        if self.is_watching:
+            return FLUSH_WATCH_S
+        if self._runtime.interrupts.target is not None:
+            return RETRY_S
+        if self.is_awake:
+            return max(0.001, self._next_tick_s - time.monotonic())
+        return None
+
+    def _look_at_results(self) -> None:
+        held = self._flush_results()
+        self._quiet_looks = 0 if held else self._quiet_looks + 1
+        if self._quiet_looks > _QUIET_LOOKS_MAX:
+            self._quiet_looks = 0
+            self.is_watching = False
+            # Whoever held something back since our look has seen is_watching still set.
+            self._flush_results()
+
+    def _flush_results(self) -> bool:
+        held = False
+        for link in self._runtime.links.all():
+            if link.results.held:
+                held = True
+                link.results.flush()
+        return held
+
+    def _tick(self) -> None:
+        now_s = time.monotonic()
+        if now_s < self._next_tick_s:
+            return
+        self._next_tick_s = now_s + EVENTS_TICK_S
+        if self._report():
+            return
+        self.is_awake = False
+        # A call that began since then has seen is_awake still set.
+        if self._report():
+            self.is_awake = True
+
+    def _report(self) -> bool:
+        """Send task events. False when there are none, and nothing runs."""
+        runtime = self._runtime
+        running = list(runtime.running.values())
+        main_call = runtime.main_call
+        if main_call is not None:
+            running.append(main_call)
+        had_rows = bool(runtime.events.rows)
+        before_us = time.time_ns() // 1000 - int(EVENTS_TICK_S * 1e6)
+        for call in running:
+            if not call.is_reported and 0 < call.start_us <= before_us:
+                call.is_reported = True
+                runtime.events.rows.append(
+                    (
+                        call.call.task, call.call.attempt, call.bound.template.name, runtime.event_kind, task_events.RUNNING,
+                        runtime.worker, runtime.actor, b"", call.start_us, 0, "", owner_of(call.call.task),
+                    )
+                )  # fmt: skip
+        if runtime.events.rows:
+            runtime.events.flush()
+        runtime.client.housekeep()
+        return had_rows or bool(running)
+
+    # ------------------------------------------------------------ orders
+
+    def _read_orders(self) -> None:
+        runtime = self._runtime
+        runtime.output.repair()
+        try:
+            while (received := self._channel.receive_with_descriptors()) is not None:
+                data, descriptors = received
+                order = _decode(data)
+                kind = type(order)
+                if kind is m.Interrupt:
+                    runtime.cancel(order.task, order.recursive)
+                elif kind is m.DumpStack:
+                    self._channel.send(_encode(m.StackDump(order.request, stacks())))
+                elif kind is m.Exit:
+                    if not order.graceful:
+                        os._exit(1)
+                    runtime.exit_code = 0
+                    runtime.wake_main()
+                else:
+                    runtime.orders.append((order, descriptors))
+                    runtime.wake_main()
+        except ChannelClosedError:
+            self._end_with_session()
+
+    def _end_with_session(self) -> NoReturn:
+        import shutil
+
+        if self._runtime.is_fork:
+            os._exit(1)
+        shutil.rmtree(self._runtime.boot.session_dir, ignore_errors=True)
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+    def close_in_fork(self) -> None:
+        self._channel.sock.close()
+
+
+def stacks() -> str:
+    """The Python stacks of all threads, as text."""
+    import traceback
+
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    parts = []
+    for ident, frame in sys._current_frames().items():
+        if ident != threading.get_ident():
+            parts.append(f"Thread {names.get(ident, ident)}:\n" + "".join(traceback.format_stack(frame)))
+    return "\n".join(parts)
