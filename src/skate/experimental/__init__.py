@@ -1,0 +1,1 @@
+"""What Ray keeps under `experimental` and libraries use: `internal_kv`, `tqdm_ray`."""

@@ -1,0 +1,3 @@
+"""Alias of `skate.state`."""
+
+from skate.state import *  # noqa: F403

@@ -1,0 +1,5 @@
+"""Where Ray users look for it."""
+
+from skate.state import RayStateApiException
+
+__all__ = ["RayStateApiException"]
