@@ -101,6 +101,7 @@ class RequestLease(Message, tag=20):
     soft: bool = False
     labels: dict[str, str] = {}  # label selector, all must match
     name: str = ""  # of the function, for messages to the user and for the dashboard
+    capture_child_tasks: bool = False  # What its tasks start goes into the same placement group.
 
 
 class CancelLeaseRequest(Message, tag=21):
