@@ -61,7 +61,10 @@ class Cluster:
         memory: float | None = None,
         **head_options: Any,
     ) -> LogicalNode:
-        """Add a node with these resources. The first one may have the other options of `skate.init`, such as `object_store_memory`."""
+        """Add a node with these resources.
+
+        The first one may have the other options of `skate.init`, such as `object_store_memory`.
+        """
         if self.connected:
             raise RuntimeError("nodes have to be added before connect(): a running session cannot grow")
         amounts: dict[str, float] = {"CPU": num_cpus, **(resources or {})}

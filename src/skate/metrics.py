@@ -5,7 +5,8 @@ Prometheus text format (https://prometheus.io/docs/instrumenting/exposition_form
 
 What is reported, one row for each name and set of tags:
 
-    [kind, name, description, tags, value]                        "counter": what was added since the last report; "gauge": the last value
+    ["counter", name, description, tags, value]     what was added since the last report
+    ["gauge", name, description, tags, value]       the last value
     ["histogram", name, description, tags, [sum, boundaries, counts]]   since the last report; one count more than boundaries
 """
 
@@ -103,7 +104,8 @@ class Metric:
         self._is_valid = _NAME.fullmatch(name) is not None
         if not self._is_valid:
             warnings.warn(
-                f"{name!r} is no valid metric name (letters, digits, _ and :, no digit first): it will not be recorded", stacklevel=3
+                f"{name!r} is no valid metric name (letters, digits, _ and :, no digit first): it will not be recorded",
+                stacklevel=3,
             )
         self._name = name
         self._description = description

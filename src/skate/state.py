@@ -1,7 +1,7 @@
 """State of the running session: `list_tasks()`, `get_actor(id)`, `summarize_tasks()` and their kin, with Ray's names and columns.
 
-Rows are dataclasses that also answer to `row["name"]` and `row.get("name")`. What a row does not know is None. Everything is asked from the node
-process at the moment of the call; nothing needs a dashboard.
+Rows are dataclasses that also answer to `row["name"]` and `row.get("name")`. What a row does not know is None. Everything is
+asked from the node process at the moment of the call; nothing needs a dashboard.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
-from skate.backends import current
 from skate.exceptions import RaySystemError
+
+from skate.backends import current
 
 LIMIT = 100
 TIMEOUT_S = 30
@@ -66,7 +67,9 @@ class StateRow:
 class TaskState(StateRow):
     """One attempt of a task or of an actor call."""
 
-    _detail = frozenset({"error_message", "start_time_ms", "end_time_ms", "creation_time_ms", "required_resources", "placement_group_id"})
+    _detail = frozenset(
+        {"error_message", "start_time_ms", "end_time_ms", "creation_time_ms", "required_resources", "placement_group_id"}
+    )
 
     task_id: str | None = None
     attempt_number: int | None = None
@@ -336,7 +339,9 @@ def list_cluster_events(
 # ---------------------------------------------------------------- get
 
 
-def get_task(id: Any, address: str | None = None, timeout: int = TIMEOUT_S, _explain: bool = False) -> TaskState | list[TaskState] | None:
+def get_task(
+    id: Any, address: str | None = None, timeout: int = TIMEOUT_S, _explain: bool = False
+) -> TaskState | list[TaskState] | None:
     """A task by its hex id, or by an ObjectRef of its result: a list when it had several attempts."""
     task_id = id.task_id().hex() if hasattr(id, "task_id") else str(id)
     rows = _list("tasks", TaskState, [("task_id", "=", task_id)], None, detail=True)
@@ -411,7 +416,10 @@ def summarize_actors(
 def summarize_objects(
     address: str | None = None, timeout: int = TIMEOUT_S, raise_on_missing_output: bool = True, _explain: bool = False
 ) -> dict[str, Any]:
-    """How many objects there are, and how large. Call sites are not recorded: everything stands under "disabled", as in Ray's default."""
+    """How many objects there are, and how large.
+
+    Call sites are not recorded: everything stands under "disabled", as in Ray's default.
+    """
     rows = _list("objects", ObjectState, None, None, detail=False)
     total_mb = sum(row.object_size or 0 for row in rows) / 1e6
     entry = {
@@ -480,7 +488,9 @@ def get_log(
         ValueError: None of the four is given, or nothing is known of it.
     """
     if follow:
-        raise ValueError("get_log(follow=True) is not offered: the driver prints worker output as it comes; see `skate logs --follow`")
+        raise ValueError(
+            "get_log(follow=True) is not offered: the driver prints worker output as it comes; see `skate logs --follow`"
+        )
     if filename is not None and pid is None:
         pid = int(filename.rpartition("-")[2])
     if pid is None and actor_id is not None:
@@ -526,7 +536,9 @@ class StateApiClient:
         self.address = address
 
     def list(self, resource: Any, options: Any = None, raise_on_missing_output: bool = True, _explain: bool = False) -> list[Any]:
-        return list(_LISTS[_resource_name(resource)](filters=getattr(options, "filters", None), limit=getattr(options, "limit", LIMIT)))
+        return list(
+            _LISTS[_resource_name(resource)](filters=getattr(options, "filters", None), limit=getattr(options, "limit", LIMIT))
+        )
 
     def get(self, resource: Any, id: str, options: Any = None, _explain: bool = False) -> Any:
         return _GETS[_resource_name(resource)](id)

@@ -67,7 +67,9 @@ def chrome_events(rows: Iterable[Any], workers: Iterable[dict[str, Any]] = ()) -
                 "args": {"name": f"worker {worker}" + (f" (pid {pid})" if pid else "")},
             }
         arguments = {"task_id": task, "attempt": attempt, "state": state, "owner": owner}
-        arguments.update({key: value for key, value in (("actor_id", actor), ("parent_task_id", parent), ("error", error)) if value})
+        arguments.update(
+            {key: value for key, value in (("actor_id", actor), ("parent_task_id", parent), ("error", error)) if value}
+        )
         event = {"name": name, "cat": kind, "pid": 1, "tid": worker, "ts": start_us, "args": arguments}
         if end_us:
             event |= {"ph": "X", "dur": max(end_us - start_us, 1)}
@@ -122,7 +124,10 @@ def _text(value: Any) -> str:
 
 
 class _CallableModule(types.ModuleType):
-    """Importing this module puts it into the package as `skate.timeline`, where users expect the function: so the module is callable."""
+    """Importing this module puts it into the package as `skate.timeline`, where users expect the function: so the module is
+
+    callable.
+    """
 
     def __call__(self, filename: str | None = None) -> list[dict[str, Any]] | None:
         return timeline(filename)

@@ -1,7 +1,7 @@
 """Custom serializers, for the public API: the table lives in the engine, libraries reach it by here.
 
-The deserializer travels with each value (as a reference when it can be imported, by value otherwise), so workers need no registration to
-read one.
+The deserializer travels with each value (as a reference when it can be imported, by value otherwise), so workers need no
+registration to read one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Progress bars from tasks and actors, drawn by the driver: `from skate.experimental.tqdm_ray import tqdm`.
 
 A bar in a worker prints its state as one line, `MAGIC` and JSON, at most every `PRINT_S`. The driver's log printer hands such
-lines to `take_state` instead of printing them; all bars are drawn there, one under the other, below the text. So bars of several workers
-never tear each other. A bar in the driver is drawn directly.
+lines to `take_state` instead of printing them; all bars are drawn there, one under the other, below the text. So bars of
+several workers never tear each other. A bar in the driver is drawn directly.
 
     worker: tqdm.update() ──► "MAGIC{…}" on stdout ──► node ──► driver's log printer ──► take_state() ──► Bars
 """

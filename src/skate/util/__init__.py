@@ -18,7 +18,18 @@ from skate.util.placement_group import (
 )
 
 if TYPE_CHECKING:
-    from skate.util import accelerators, collective, iter, metrics, multiprocessing, pdb, queue, rpdb, scheduling_strategies, state
+    from skate.util import (
+        accelerators,
+        collective,
+        iter,
+        metrics,
+        multiprocessing,
+        pdb,
+        queue,
+        rpdb,
+        scheduling_strategies,
+        state,
+    )
     from skate.util.actor_group import ActorGroup
     from skate.util.actor_pool import ActorPool
     from skate.util.check_serialize import inspect_serializability

@@ -1,8 +1,8 @@
 """`inspect_serializability`: find what inside a value cannot be pickled, and show the way to it.
 
-    train  ✗ cannot pickle '_thread.lock' object
-    └─ closure variable model  ✗ …
-       └─ attribute lock  ✗ …          ← this is it
+train  ✗ cannot pickle '_thread.lock' object
+└─ closure variable model  ✗ …
+   └─ attribute lock  ✗ …          ← this is it
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`Queue`: a first-in, first-out queue that many tasks and actors share. It lives in an actor of its own.
 
-Copies of a `Queue` that travel in arguments name the same queue. Each `put` and `get` is one actor call; the batch forms carry many
-items in one.
+Copies of a `Queue` that travel in arguments name the same queue. Each `put` and `get` is one actor call; the batch forms carry
+many items in one.
 """
 
 from __future__ import annotations

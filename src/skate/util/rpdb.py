@@ -1,7 +1,7 @@
 """`set_trace()` in a task or actor: stop there and let a terminal attach with `skate debug`.
 
-The debugger is pdb, spoken over a Unix socket in the session's directory (0700, so only its user can get in). `waiting()` lists the sockets and
-`attach(path)` connects a terminal to one; `skate debug` does both.
+The debugger is pdb, spoken over a Unix socket in the session's directory (0700, so only its user can get in). `waiting()`
+lists the sockets and `attach(path)` connects a terminal to one; `skate debug` does both.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ SUFFIX = ".pdb.sock"
 
 
 def set_trace(breakpoint_uuid: Any = None) -> None:
-    """Stop at the caller's line until somebody attaches and continues. In a driver, and with `inline`, it is the plain `pdb.set_trace`."""
+    """Stop at the caller's line until somebody attaches and continues.
+
+    In a driver, and with `inline`, it is the plain `pdb.set_trace`.
+    """
     frame = sys._getframe(1)
     directory = _directory()
     if directory is None:

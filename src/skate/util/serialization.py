@@ -11,8 +11,8 @@ from skate.backends import serializers
 def register_serializer(cls: type, *, serializer: Callable[[Any], Any], deserializer: Callable[[Any], Any]) -> None:
     """Send objects of exactly `cls` as `serializer(obj)`; the receiver calls `deserializer` on that.
 
-    Holds for what this process sends. The deserializer travels along, so receivers need nothing; a worker that is to send such objects
-    registers too.
+    Holds for what this process sends. The deserializer travels along, so receivers need nothing; a worker that is to send such
+    objects registers too.
     """
     if not isinstance(cls, type):
         raise TypeError(f"register_serializer needs a class, got {cls!r}")

@@ -66,7 +66,9 @@ def create_collective_group(
     """
     Backend(backend)
     if len(actors) != len(ranks) or len(ranks) != world_size:
-        raise RuntimeError(f"got {len(actors)} actors and {len(ranks)} ranks for a world of {world_size}: the three must be equal")
+        raise RuntimeError(
+            f"got {len(actors)} actors and {len(ranks)} ranks for a world of {world_size}: the three must be equal"
+        )
     if set(ranks) != set(range(world_size)):
         raise RuntimeError(f"ranks must be each of 0 to {world_size - 1} once, got {list(ranks)}")
     try:
@@ -117,8 +119,8 @@ def get_group_handle(group_name: str = "default") -> Group:
     group = _find(group_name)
     if group is None:
         raise RuntimeError(
-            f"this process is not in a collective group {group_name!r}: call init_collective_group() in it, or create_collective_group() "
-            "in the driver with its actor handle"
+            f"this process is not in a collective group {group_name!r}: call init_collective_group() in it, or "
+            "create_collective_group() in the driver with its actor handle"
         )
     return group
 

@@ -1,7 +1,7 @@
 """One rank's side of a group: the algorithms.
 
-Small arrays (≤ `SMALL_BYTES`) travel in the messages. Large ones are put into the shared-memory store and read in place by the others, so an
-all-reduce of n bytes copies n bytes once at each rank and reads each byte once per rank:
+Small arrays (≤ `SMALL_BYTES`) travel in the messages. Large ones are put into the shared-memory store and read in place by the
+others, so an all-reduce of n bytes copies n bytes once at each rank and reads each byte once per rank:
 
     allreduce   put mine → read slice r of everyone's, reduce it → put the slice → read all slices
 """
@@ -79,7 +79,9 @@ class Group:
 
     def reducescatter(self, tensor: Any, tensors: list[Any], op: ReduceOp) -> None:
         arrays = [_array(part) for part in tensors]
-        parts = self._meet("reducescatter", [_pack(array) for array in arrays], self._everyone(), column=self.rank, mine=arrays[self.rank])
+        parts = self._meet(
+            "reducescatter", [_pack(array) for array in arrays], self._everyone(), column=self.rank, mine=arrays[self.rank]
+        )
         _write(tensor, _reduce(parts, op))
 
     def send(self, tensor: Any, target: int) -> None:

@@ -1,7 +1,7 @@
 """The meeting point of a group: a named actor by which ranks exchange small values and refs of large ones.
 
-Every rank counts the group's operations; those with the same number meet in one *round*. Each brings a value and takes what it needs as
-soon as those it needs have come.
+Every rank counts the group's operations; those with the same number meet in one *round*. Each brings a value and takes what it
+needs as soon as those it needs have come.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class Meeting:
         self._left.add(rank)
         return len(self._left) == self._size
 
-    async def meet(self, number: int, operation: str, rank: int, value: Any, needs: list[int], column: int, timeout_s: float) -> list[Any]:
+    async def meet(
+        self, number: int, operation: str, rank: int, value: Any, needs: list[int], column: int, timeout_s: float
+    ) -> list[Any]:
         """Bring `value`; get the values of the ranks in `needs`, in their order.
 
         Args:
@@ -52,8 +54,8 @@ class Meeting:
             round_ = self._rounds[number] = _Round(operation)
         if round_.operation != operation:
             raise RuntimeError(
-                f"rank {rank} calls {operation} where another rank calls {round_.operation}: all ranks of a group have to make the same "
-                "calls in the same order"
+                f"rank {rank} calls {operation} where another rank calls {round_.operation}: all ranks of a group have "
+                "to make the same calls in the same order"
             )
         round_.values[rank] = value
         for others, future in round_.waiters:
@@ -74,11 +76,11 @@ class Meeting:
         round_.waiters.append((needs, future))
         try:
             await asyncio.wait_for(future, timeout_s)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             missing = sorted(needs - round_.values.keys())
             raise TimeoutError(
-                f"{operation}: rank {rank} waited {timeout_s:g} s for rank(s) {', '.join(map(str, missing))}; are they alive and making "
-                "the same calls? A longer wait is set by gloo_timeout (ms)"
+                f"{operation}: rank {rank} waited {timeout_s:g} s for rank(s) {', '.join(map(str, missing))}; are they "
+                "alive and making the same calls? A longer wait is set by gloo_timeout (ms)"
             ) from None
 
     async def post(self, source: int, target: int, number: int, value: Any) -> None:
@@ -96,7 +98,7 @@ class Meeting:
             reader = self._readers[key] = asyncio.get_running_loop().create_future()
             try:
                 await asyncio.wait_for(reader, timeout_s)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 self._readers.pop(key, None)
                 raise TimeoutError(f"recv: rank {target} waited {timeout_s:g} s for rank {source} to send") from None
         return self._letters.pop(key)

@@ -1,7 +1,7 @@
 """A dask scheduler function: each node of the graph becomes a task, its edges become refs. dask is imported when it is used.
 
-Nodes are submitted in dask's own order, which keeps few intermediate results alive; a ref is dropped as soon as its last dependant is
-submitted. Needs dask ≥ 2024.12, whose graphs consist of `GraphNode`s.
+Nodes are submitted in dask's own order, which keeps few intermediate results alive; a ref is dropped as soon as its last
+dependant is submitted. Needs dask ≥ 2024.12, whose graphs consist of `GraphNode`s.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ def skate_dask_get(dsk: Any, keys: Any, **options: Any) -> Any:
     """Compute `keys` of the graph `dsk`: what `dask.compute(scheduler=…)` calls.
 
     Args:
-        options: `ray_persist=True` returns refs instead of values; `ray_remote_args`: options of the tasks. The rest is dask's and ignored.
+        options: `ray_persist=True` returns refs instead of values; `ray_remote_args`: options of the tasks. The rest is dask's
+        and ignored.
     """
     import dask.order
     from dask._task_spec import Alias, DataNode, convert_legacy_graph

@@ -1,7 +1,9 @@
 """A joblib backend: batches of joblib's calls run on a `Pool`, large arrays are stored once and shared by all of them.
 
-joblib decides how many calls form a batch; scikit-learn and others that use joblib need no change. Arrays of more than `SHARE_BYTES_MIN`
-are put into the object store the first time they are met; workers read them in place, read-only, as with joblib's own memory mapping.
+joblib decides how many calls form a batch; scikit-learn and others that use joblib need no change. Arrays of more than
+`SHARE_BYTES_MIN`
+are put into the object store the first time they are met; workers read them in place, read-only, as with joblib's own memory
+mapping.
 """
 
 from __future__ import annotations

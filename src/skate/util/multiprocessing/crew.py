@@ -3,13 +3,14 @@
                       submit                     batch to a free worker                      answer
     caller ──► waiting jobs (in order) ──────────────────────► in flight ──► finished queue ──► deliver each job's result
 
-A worker has at most one batch. A batch holds one job while nothing is known of the function; as jobs turn out to be short it grows until
-it fills `BATCH_S`, but never takes more than its share of what waits (guided self-scheduling, Polychronopoulos and Kuck 1987), so that no
-worker sits idle while another has a long list.
+A worker has at most one batch. A batch holds one job while nothing is known of the function; as jobs turn out to be short it
+grows until
+it fills `BATCH_S`, but never takes more than its share of what waits (guided self-scheduling, Polychronopoulos and Kuck 1987),
+so that no worker sits idle while another has a long list.
 
 Any thread may do the handing out: one that waits for a result does it itself (`help_until`), which saves two thread switches for
-each call; a thread of our own does it when results are awaited by nobody (`start_thread`). All state is guarded by one lock. Results are
-delivered outside it.
+each call; a thread of our own does it when results are awaited by nobody (`start_thread`). All state is guarded by one lock.
+Results are delivered outside it.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import skate
 from skate.exceptions import RayActorError
+
+import skate
 from skate.util.multiprocessing.jobs import MAP, FunctionTable, Job, PoolWorker, rebuild_error
 
 BATCH_S = 0.005  # Long against the 0.1–0.2 ms that a batch costs, short against what a person notices.
@@ -174,9 +176,9 @@ class Crew:
         elif batch.worker is not None and len(batch.jobs) > 1 and not isinstance(error, RayActorError):
             answers = _ask_one_by_one(batch, error)
         with self._lock:
-            self._settling += 1
             if batch.worker is not None:
-                del self._in_flight[batch.ref]
+                if self._in_flight.pop(batch.ref, None) is None:
+                    return  # Given up by `terminate`.
                 if isinstance(error, RayActorError):
                     self._replace(batch.worker)
                 else:
@@ -186,6 +188,7 @@ class Crew:
                 self._hand_out()
             if self.state != RUN and self.is_idle():
                 self._finished.put(None)  # Lets the thread end.
+            self._settling += 1
         try:
             if answers:
                 for job, (is_ok, value) in zip(batch.jobs, answers, strict=True):
@@ -311,6 +314,10 @@ class Crew:
         for job in waiting:
             job.deliver(False, error)
         self.help_until(self.is_idle, timeout_s=5)
+        with self._lock:
+            left, self._in_flight = list(self._in_flight.values()), {}
+        for job in [job for batch in left for job in batch.jobs]:
+            job.deliver(False, error)
         self._stop_thread()
 
     def _stop_thread(self) -> None:
@@ -332,7 +339,10 @@ def _function_key(kind: int, function: Any) -> Any:
 
 
 def _ask_one_by_one(batch: _Batch, error: BaseException) -> list[Any]:
-    """The answers of a batch whose reply could not be pickled, so that only the culprit fails. Empty when the jobs were not run."""
+    """The answers of a batch whose reply could not be pickled, so that only the culprit fails.
+
+    Empty when the jobs were not run.
+    """
     assert batch.worker is not None
     answers: list[Any] = []
     for index in range(len(batch.jobs)):

@@ -1,8 +1,9 @@
 """`Pool`: `multiprocessing.Pool` on actors.
 
-Differences from the standard library: a job whose process dies fails with an error instead of hanging, and the process is replaced; `imap`
-reads its input as results are taken instead of all at once; anything that cloudpickle takes may be sent (lambdas, local functions,
-classes of `__main__`); large arrays travel by shared memory and arrive read-only.
+Differences from the standard library: a job whose process dies fails with an error instead of hanging, and the process is
+replaced; `imap`
+reads its input as results are taken instead of all at once; anything that cloudpickle takes may be sent (lambdas, local
+functions, classes of `__main__`); large arrays travel by shared memory and arrive read-only.
 """
 
 from __future__ import annotations
@@ -65,7 +66,10 @@ class Pool:
         callback: Callback | None = None,
         error_callback: Callback | None = None,
     ) -> AsyncResult:
-        """As `apply`, without waiting. Callbacks are called in one of our threads, or in one that waits for a result: they must not block."""
+        """As `apply`, without waiting.
+
+        Callbacks are called in one of our threads, or in one that waits for a result: they must not block.
+        """
         result = self._submit_call(func, args, kwargs, callback, error_callback)
         self._crew.start_thread()
         return result
@@ -100,9 +104,7 @@ class Pool:
         self._crew.start_thread()
         return result
 
-    def starmap(
-        self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
-    ) -> list[Any]:
+    def starmap(self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None) -> list[Any]:
         """`[func(*item) for item in iterable]`, spread over the workers in chunks."""
         return list(self._submit_map(STARMAP, func, iterable, chunksize, None, None).get())
 
