@@ -4,9 +4,9 @@
     ThreadedActor   pools of threads, one for each concurrency group; the main thread only reads
     AsyncActor      one event loop, in the main thread (see `async_actor`)
 
-Three method names are the engine's own: `__ray_ready__`, `__ray_call__(function, …)` and `__ray_terminate__`. An actor ends when the node says
-so (its last handle went: calls already received are finished first), by `exit_actor` and `__ray_terminate__` (on purpose: no restart), or by
-`sys.exit(n)` with n ≠ 0 (like a crash).
+Three method names are the engine's own: `__ray_ready__`, `__ray_call__(function, …)` and `__ray_terminate__`. An actor ends when the
+node says so (its last handle went: calls already received are finished first), by `exit_actor` and `__ray_terminate__` (on purpose: no
+restart), or by `sys.exit(n)` with n ≠ 0 (like a crash).
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class ActorHost:
 
     def _label(self) -> str:
         """The class name; the actor's own repr when its class defines one, as in Ray."""
-        if type(self.instance).__repr__ is object.__repr__:
+        if getattr(type(self.instance), "__repr__", None) is object.__repr__:
             return self.spec.class_name
         try:
             return " ".join(repr(self.instance).split())[:_LABEL_CHARS_MAX] or self.spec.class_name
@@ -253,17 +253,18 @@ class SyncActor(ActorHost):
     def __init__(self, runtime: WorkerRuntime, executor: Executor, order: m.BecomeActor) -> None:
         super().__init__(runtime, executor, order)
         self._ready: deque[tuple[Link, m.Call]] = deque()
+        self._touched: set[Link] = set()  # Links that may hold outcomes back.
         runtime.links.on_calls = lambda link, calls: self._ready.extend([(link, call) for call in calls])
         runtime.links.on_wake = self.take_orders
 
     def serve(self) -> None:
         runtime = self.runtime
-        links, control, ready = runtime.links, runtime.control, self._ready
+        links, control, ready, touched = runtime.links, runtime.control, self._ready, self._touched
         run = self.executor.run
         self.take_orders()
         while not self.is_exiting:
             if not ready:
-                links.flush_all()
+                links.flush(touched)
                 runtime.client.housekeep()
                 runtime.output.flush_idle()
                 if runtime.exit_code is not None:
@@ -278,6 +279,7 @@ class SyncActor(ActorHost):
                 self.executor.drop_arguments(call)  # Its caller is gone: nobody wants the answer.
                 continue
             end_ns = run(link, call)
+            touched.add(link)
             if link.bounds[call.template].template.flush_each or end_ns - link.results.since_ns > _FLUSH_NS:
                 link.results.flush()
             elif ready and not control.is_watching:
@@ -321,7 +323,7 @@ class ThreadedActor(ActorHost):
         self._unfinished = 0  # Calls received and not answered.
         self._lock = threading.Lock()
         runtime.links.on_calls = self._dispatch
-        runtime.links.on_wake = self.take_orders
+        runtime.links.on_wake = self._on_wake
 
     def serve(self) -> None:
         runtime = self.runtime
@@ -332,8 +334,11 @@ class ThreadedActor(ActorHost):
                 if self._unfinished == 0:
                     return
             runtime.links.receive(None)
-            for link in runtime.links.all():
-                runtime.links.watch_backlog(link)
+
+    def _on_wake(self) -> None:
+        self.take_orders()
+        for link in self.runtime.links.all():  # A pool thread may have met a caller that reads slowly.
+            self.runtime.links.watch_backlog(link)
 
     def _dispatch(self, link: Link, calls: list[m.Call]) -> None:
         with self._lock:
@@ -363,7 +368,8 @@ class ThreadedActor(ActorHost):
             if link.is_open:
                 end_ns = run(link, call, is_main=False)
                 results = link.results
-                if calls.empty() or link.bounds[call.template].template.flush_each or end_ns - results.since_ns > _FLUSH_NS:
+                flush_each = link.bounds[call.template].template.flush_each
+                if calls.empty() or flush_each or end_ns - results.since_ns > _FLUSH_NS:
                     results.flush()
                     if results.has_backlog():
                         runtime.wake_main()

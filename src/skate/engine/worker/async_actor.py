@@ -56,9 +56,11 @@ class AsyncActor(ActorHost):
         self._unfinished = 0
         self._to_flush: set[Link] = set()
         self._is_housekeeping = False
+        self._is_serving = False  # Not before the constructor has returned.
+        self._room: dict[Link, asyncio.Event] = {}  # Links whose caller reads slowly: generators wait for it.
         self._tasks: set[Any] = set()  # asyncio keeps only weak references to its tasks.
         runtime.links.on_calls = self._start_all
-        runtime.wake_main = lambda: self._loop.call_soon_threadsafe(self._on_wake)
+        runtime.wake_main = self._wake
 
     def construct(self, call: Callable[[Callable[[], Any]], Any]) -> None:
         """Inside the loop, so that the constructor may create tasks and use the loop."""
@@ -68,7 +70,11 @@ class AsyncActor(ActorHost):
 
         super().construct(lambda make: self._loop.run_until_complete(in_loop(make)))
 
+    def _wake(self) -> None:
+        self._loop.call_soon_threadsafe(self._on_wake)
+
     def serve(self) -> None:
+        self._is_serving = True
         self._loop.call_soon(self._on_wake)
         self._loop.run_forever()
 
@@ -85,11 +91,14 @@ class AsyncActor(ActorHost):
         if not link.is_open:
             self._loop.remove_reader(fd)
             self._loop.remove_writer(fd)
+            self._has_room(link)
             for running in list(self.runtime.running.values()):
                 if running.link is link and running.async_task is not None:
                     running.async_task.cancel()  # Nobody wants the answer.
 
     def _on_wake(self) -> None:
+        if not self._is_serving:
+            return
         self.take_orders()
         if self.runtime.exit_code is not None:
             if not self.is_exiting:
@@ -169,6 +178,9 @@ class AsyncActor(ActorHost):
         if call.task in runtime.cancelled:
             executor.drop_arguments(call)
             return executor.dropped(call, bound)
+        if runtime.environment.error:
+            executor.drop_arguments(call)
+            return executor.refused_by_environment(call)
         adopted = arguments.adopt(runtime.client, call)
         try:
             function = bound.function or self.bind(bound)
@@ -224,6 +236,8 @@ class AsyncActor(ActorHost):
             async for item in steps:
                 executor.send_item(item, index, link, call, bound)
                 index += 1
+                if link.results.has_backlog():
+                    await self._watch_backlog(link).wait()
                 while gate.is_shut(index):
                     news.clear()
                     await news.wait()
@@ -255,17 +269,33 @@ class AsyncActor(ActorHost):
         links, self._to_flush = self._to_flush, set()
         for link in links:
             link.results.flush()
-            if link.results.has_backlog() and link.is_open:
-                self._loop.add_writer(link.channel.fd, self._flush_backlog, link)
+            if link.results.has_backlog():
+                self._watch_backlog(link)
         self.runtime.client.housekeep()
         if not self._is_housekeeping:
             self._is_housekeeping = True
             self._loop.call_later(_IDLE_AFTER_S, self._flush_output)
 
+    def _watch_backlog(self, link: Link) -> asyncio.Event:
+        room = self._room.get(link)
+        if room is None:
+            room = self._room[link] = asyncio.Event()
+            if link.is_open:
+                self._loop.add_writer(link.channel.fd, self._flush_backlog, link)
+            else:
+                self._has_room(link)
+        return room
+
     def _flush_backlog(self, link: Link) -> None:
         link.results.flush()
-        if not link.is_open or not link.results.has_backlog():
+        if not link.results.has_backlog() or link.results.is_gone:
             self._loop.remove_writer(link.channel.fd)
+            self._has_room(link)
+
+    def _has_room(self, link: Link) -> None:
+        room = self._room.pop(link, None)
+        if room is not None:
+            room.set()
 
     def _flush_output(self) -> None:
         self._is_housekeeping = False

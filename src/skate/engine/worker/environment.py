@@ -33,9 +33,9 @@ class Environment:
         for name, value in self.fields.get("env_vars", {}).items():
             os.environ[name] = _expand(value)
         if job.sys_path:
-            # The environment's own packages (pip) come after what the driver sees first, and before its site-packages would hide them.
-            own = [entry for entry in sys.path if entry not in job.sys_path] if self._is_exec_environment() else []
-            sys.path[:] = own + job.sys_path if own else list(job.sys_path)
+            # An environment with its own packages (pip): they hide the driver's, but not the program's own directory.
+            own = [entry for entry in sys.path if entry and entry not in job.sys_path] if self._has_own_packages() else []
+            sys.path[:] = [job.sys_path[0], *own, *job.sys_path[1:]]
         sys.argv[:] = [job.main_path]
         self._directory = self.fields.get("working_dir") or job.cwd
         if self._directory:
@@ -85,7 +85,7 @@ class Environment:
         self._gpu_ids = list(gpu_ids)
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpu_ids))
 
-    def _is_exec_environment(self) -> bool:
+    def _has_own_packages(self) -> bool:
         return bool(self.fields.get("pip") or self.fields.get("uv") or self.fields.get("py_executable"))
 
 

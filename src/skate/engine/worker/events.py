@@ -37,7 +37,7 @@ class Events:
 
 
 def error_text(error: BaseException) -> str:
-    """"Type: message", short enough for a table."""
+    """Type and message of an error, short enough for a table."""
     try:
         text = f"{type(error).__name__}: {error}"
     except Exception:

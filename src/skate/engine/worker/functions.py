@@ -1,7 +1,7 @@
 """Remote functions as this worker knows them: unpickled once each, kept for later leases.
 
-A function pickled by name (it lives in a module that both sides can import) comes with a digest of its code. When the module in this worker is older than
-the driver's (a notebook user has edited and reloaded it), it is imported again.
+A function pickled by name (it lives in a module that both sides can import) comes with a digest of its code (`code_digest`). When the
+module in this worker is older than the driver's (a user has edited and reloaded it), it is imported again.
 """
 
 from __future__ import annotations
@@ -35,15 +35,26 @@ class Functions:
             pickle.UnpicklingError: It can't be unpickled here; the text says what to try.
         """
         template = bound.template
-        cached = self._by_id.get(template.definition_id) if template.definition_id else None
-        if cached is None:
+        key = template.definition_id + template.code_digest if template.definition_id else b""
+        cached = self._by_id.get(key)
+        if cached is not None:
+            self.give_back(bound)
+        else:
             cached = self.load(template.definition, template.definition_id, template.name, is_counted=True)
             if template.code_digest:
                 cached = _refresh(cached, template.code_digest)
-            if template.definition_id:
-                self._by_id[template.definition_id] = cached
+            if key:
+                self._by_id[key] = cached
         bound.function = cached
         return cached
+
+    def give_back(self, bound: Bound) -> None:
+        """The count of a definition's object that came with its template, when it is not needed."""
+        template = bound.template
+        if isinstance(template.definition, m.Stored):
+            with self._client.lock:
+                self._client.adopt([template.definition_id])
+            self._client.drop(template.definition_id)
 
     def load(self, definition: m.Value | m.Stored | None, object_id: bytes, name: str, *, is_counted: bool) -> Any:
         """Unpickle a definition. `is_counted`: one count of its object was added for this worker."""
@@ -132,5 +143,4 @@ def _refresh(function: Any, digest: bytes) -> Any:
             found = getattr(found, part)
     except Exception:
         return function  # The module can't be loaded twice; what we have is the best there is.
-    # Module attributes may be the decorated thing (a remote function); pickles name the plain one.
-    return getattr(found, "_function", found) if not callable(getattr(found, "__code__", None)) and hasattr(found, "_function") else found
+    return found

@@ -1,9 +1,10 @@
 """Cancelling a task that runs in the main thread: KeyboardInterrupt, raised in the user's code of that very task and nowhere else.
 
-A signal of our own (not SIGINT: user code installs handlers for that) makes Python run `_handle` in the main thread. It looks at the stack: the
-exception is raised only when the innermost engine frame is `call_user`, the door between engine and user code, or when user code waits
-inside the engine for the kernel (`Pump.interruptible`). At any other moment nothing happens, and the control thread tries again
-RETRY_S later, until it was delivered or the task has ended. So engine state is never torn, and no later task is hit.
+A signal of our own (not SIGINT: user code installs handlers for that) makes Python run `_handle` in the main thread. It looks at the
+stack: the exception is raised only when the innermost engine frame is `call_user`, the door between engine and user code, or when user
+code waits inside the engine for the kernel (`Pump.interruptible`). At any other moment (and in a finalizer, which would swallow it)
+nothing happens, and the control thread tries again RETRY_S later, until it was delivered or the task has ended. So engine state is
+never torn, and no later task is hit.
 
 `interrupt_main` reaches code that has blocked the signal; `pthread_kill` wakes system calls. Code that has done both waits for neither
 to matter: it is interrupted when its system call returns.
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 SIGNAL = signal.SIGRTMIN + 6
 RETRY_S = 0.02
 _ENGINE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_BACKENDS_DIR = os.path.join(os.path.dirname(os.path.dirname(_ENGINE_DIR)), "backends") + os.sep
+_PACKAGE_DIR = os.path.dirname(os.path.dirname(_ENGINE_DIR))
+_OURS = (_ENGINE_DIR, os.path.join(_PACKAGE_DIR, "backends") + os.sep, os.path.join(_PACKAGE_DIR, "object_ref.py"))
 _WAITS: frozenset[CodeType] = frozenset({Pump.wait.__code__, Pump._follow.__code__})
 
 
@@ -44,7 +46,6 @@ class Interrupts:
         self._runtime = runtime
         self._main_ident = threading.get_ident()
         self.target: bytes | None = None  # Task to interrupt.
-        self.delivered: bytes | None = None  # Last task that was.
 
     def install(self) -> None:
         """In the main thread."""
@@ -73,15 +74,14 @@ class Interrupts:
 
         if signal.getsignal(SIGNAL) != self._handle:
             return  # User code took even this signal; only force=True helps.
-        _thread.interrupt_main(SIGNAL)
+        _thread.interrupt_main(SIGNAL)  # type: ignore[arg-type]
         signal.pthread_kill(self._main_ident, SIGNAL)
 
     def take(self, task: bytes) -> bool:
-        """In the main thread, in engine code: whether this task is to be interrupted now. It counts as delivered."""
+        """In the main thread, in engine code: whether this task is to be interrupted now."""
         if self.target != task:
             return False
         self.target = None
-        self.delivered = task
         return True
 
     def _handle(self, _signum: int, frame: FrameType | None) -> None:
@@ -92,7 +92,6 @@ class Interrupts:
         if running is None or running.call.task != target or not self._is_in_user_code(frame):
             return
         self.target = None
-        self.delivered = target
         raise KeyboardInterrupt
 
     def _is_in_user_code(self, frame: FrameType | None) -> bool:
@@ -101,18 +100,7 @@ class Interrupts:
             code = frame.f_code
             if code is _DOOR:
                 return True
-            if not waits and code.co_filename.startswith((_ENGINE_DIR, _BACKENDS_DIR)):
+            if (not waits and code.co_filename.startswith(_OURS)) or code.co_name == "__del__":
                 return False
             frame = frame.f_back
         return False
-
-
-def was_interrupted(error: BaseException | None) -> bool:
-    """Whether a KeyboardInterrupt is what an error came from."""
-    seen = 0
-    while error is not None and seen < 20:
-        if isinstance(error, KeyboardInterrupt):
-            return True
-        error = error.__cause__ or error.__context__
-        seen += 1
-    return False

@@ -2,10 +2,10 @@
 
     receive ─► pending ─► claim a token ─► run ─► results held back ─► flush
 
-A token (see `transport/tokens`) decides who owns a call: the caller may have taken back the oldest ones it sent. So the token that is read
-next names the call to run; calls before it in `pending` were taken back, and a call whose token was read but whose packet has not come is on
-its way. Results are sent when nothing is left to claim, or when the oldest has waited RESULT_FLUSH_S; what a long call would keep
-waiting is sent by the control thread.
+A token (see `transport/tokens`) decides who owns a call: the caller may have taken back the oldest ones it sent. So the token that is
+read next names the call to run; calls before it in `pending` were taken back, and a call whose token was read but whose packet has not
+come is on its way. Results are sent when nothing is left to claim, or when the oldest has waited RESULT_FLUSH_S; what a long call would
+keep waiting is sent by the control thread.
 """
 
 from __future__ import annotations
@@ -47,6 +47,9 @@ class LeaseLoop:
             self._serve(link)
         finally:
             runtime.links.remove(link)
+            for bound in link.bounds.values():
+                if bound.function is None:
+                    runtime.functions.give_back(bound)
             runtime.lease = None
             runtime.main_call = None
         if link.is_retiring:
@@ -69,6 +72,9 @@ class LeaseLoop:
                 if results.has_backlog():
                     links.watch_backlog(link)
                 links.receive(None)
+                continue
+            if results.is_gone:  # So is the caller: its end of the channel tells when all is read.
+                pending.clear()
                 continue
             call = self._claim(link)
             if call is None:

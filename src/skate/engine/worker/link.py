@@ -1,7 +1,8 @@
 """Links: the channels on which this worker is called.
 
-A lease has one caller and a token pipe; an actor has as many callers as hold its handle. `Links` reads them all with one epoll, in the thread
-that runs calls, so that a synchronous call costs no hop between threads. It sorts what comes and leaves the running to the loops.
+A lease has one caller and a token pipe; an actor has as many callers as hold its handle. `Links` reads them all with one epoll,
+in the thread that runs calls, so that a synchronous call costs no hop between threads. It sorts what comes and leaves the running
+to the loops.
 """
 
 from __future__ import annotations
@@ -40,9 +41,13 @@ class Bound:
 class Link:
     """One caller of this worker."""
 
-    __slots__ = ("bounds", "caller", "channel", "is_open", "is_retiring", "lease", "pending", "results", "streams", "token_read")
+    __slots__ = (
+        "bounds", "caller", "channel", "is_open", "is_retiring", "lease", "pending", "results", "streams", "token_read",
+    )  # fmt: skip
 
-    def __init__(self, caller: int, descriptor: int, buffer: bytearray, token_read: int = -1, lease: m.AttachLease | None = None) -> None:
+    def __init__(
+        self, caller: int, descriptor: int, buffer: bytearray, token_read: int = -1, lease: m.AttachLease | None = None
+    ) -> None:
         self.caller = caller
         self.channel = Channel(socket.socket(fileno=descriptor), buffer)
         self.results = Results(self.channel)
@@ -153,14 +158,18 @@ class Links:
                 self._backlogged.add(fd)
                 self._epoll.modify(fd, _READ | _WRITE)
 
-    def flush_all(self) -> None:
-        for link in self.all():
+    def flush(self, touched: set[Link]) -> None:
+        """Send what these links hold back."""
+        for link in touched:
             link.results.flush()
-            if link.results.has_backlog() or self._backlogged:
+            if link.results.has_backlog():
                 self.watch_backlog(link)
+        touched.clear()
 
     def close_in_fork(self) -> None:
         """In a child that user code forked: the descriptors are the parent's."""
         for link in self.all():
-            link.close()
+            link.channel.sock.close()  # Not `close`: it wakes threads that the child does not have.
+            if link.token_read >= 0:
+                os.close(link.token_read)
         self._epoll.close()

@@ -1,4 +1,5 @@
 """Where a worker process starts: forked by the node (`run_worker`), or executed with another interpreter (`main`).
+Three threads of ours:
 
     main thread      waits for orders, then serves leases, or becomes an actor
     skate-control    orders of the node, clock (`control`)
@@ -42,17 +43,18 @@ def run_worker(boot: WorkerBoot, client_fd: int, control_fd: int, arena_fd: int)
 
 def start(boot: WorkerBoot, client_fd: int, control_fd: int, arena_fd: int) -> Any:
     """Set up everything but the loop; returns the `WorkerRuntime`."""
+    import faulthandler
     import gc
     import socket
 
-    from skate.engine.object_store.arena import Arena
-
     from skate.engine.client import current
     from skate.engine.client.client import Client
+    from skate.engine.object_store.arena import Arena
     from skate.engine.transport.channel import Channel
     from skate.engine.worker.control import Control
     from skate.engine.worker.runtime import WorkerRuntime
 
+    faulthandler.enable(2)  # A crash in C code leaves the Python stack in the worker's output.
     gc.freeze()  # What the node had loaded is shared with it, and stays: never look at it again.
     _reseed()
     hooks = _find_hooks(boot.hooks)

@@ -1,8 +1,9 @@
 """stdout and stderr of a worker: whole lines, labelled with the task or actor that printed them.
 
-The node reads both descriptors and sends lines on to the driver. Before the first output under a new label a mark goes in-band on the same
-descriptor (`spec/boot.LOG_MARK`). Each thread's unfinished line is kept apart until it ends, so that lines of threads do not mix. User code may close
-sys.stdout: `close` only flushes. Output of C code and of child processes goes to the descriptor directly, under the last label.
+The node reads both descriptors and sends lines on to the driver. Before the first output under a new label a mark goes in-band on the
+same descriptor (`spec/boot.LOG_MARK`). Each thread's unfinished line is kept apart until it ends, so that lines of threads do not mix.
+User code may close sys.stdout: `close` only flushes. Output of C code and of child processes goes to the descriptor directly, under
+the last label.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class Output:
                 self._spares[fd] = os.dup(fd)  # Not inherited by programs that user code starts.
             except OSError:
                 pass
-        sys.stdout = sys.__stdout__ = LabelledStream(self, 1)
-        sys.stderr = sys.__stderr__ = LabelledStream(self, 2)
+        sys.stdout = sys.__stdout__ = LabelledStream(self, 1)  # type: ignore[misc]
+        sys.stderr = sys.__stderr__ = LabelledStream(self, 2)  # type: ignore[misc]
         self._streams = [sys.stdout, sys.stderr]
 
     def flush_idle(self) -> None:

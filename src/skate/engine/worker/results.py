@@ -1,12 +1,13 @@
 """Outcomes of one caller's calls, on their way back.
 
-Under load outcomes travel in batches: the thread that runs calls holds them back for up to RESULT_FLUSH_S, and the control thread sends
-what a long call would otherwise keep waiting. Everything that is sent on a link goes through here, under one lock, so that it arrives in the order
-in which it happened.
+Under load outcomes travel in batches: the thread that runs calls holds them back for up to RESULT_FLUSH_S, and the control
+thread sends what a long call would otherwise keep waiting. Everything that is sent on a link goes through here, under one lock,
+so that it arrives in the order in which it happened.
 """
 
 from __future__ import annotations
 
+import select
 import threading
 from typing import Any
 
@@ -16,6 +17,7 @@ from skate.config import PACKET_BYTES_MAX
 from skate.engine.spec import messages as m
 from skate.engine.transport.channel import Channel, ChannelClosedError
 
+ROOM_LOOK_MS = 1000  # Looks again whether the link was closed meanwhile.
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -57,6 +59,17 @@ class Results:
     def has_backlog(self) -> bool:
         """The caller reads more slowly than we send: flush when the channel is writable."""
         return bool(self._channel.outbox)
+
+    def wait_for_room(self) -> None:
+        """In a pool thread: until the caller has read enough for the kernel to take what waits."""
+        while self._channel.outbox and not self.is_gone:
+            try:
+                poller = select.poll()
+                poller.register(self._channel.fd, select.POLLOUT)
+                poller.poll(ROOM_LOOK_MS)
+            except (OSError, ValueError):
+                return
+            self.flush()
 
     def drain(self, patience_s: float) -> None:
         """Before the end of the process: send everything, waiting for the caller to read it."""

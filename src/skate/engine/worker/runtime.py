@@ -1,4 +1,5 @@
 """The worker's own state: which calls run, for whom, and what the public API may ask about them.
+Where the calls are that run now:
 
     main_call      the call that runs in the main thread: leased tasks, sync actors. A plain attribute: setting it costs nothing
     current        a context variable for calls in pool threads and asyncio tasks
@@ -121,7 +122,8 @@ class WorkerRuntime:
             resources, gpu_ids = host.order.resources, host.order.gpu_ids
             group, captures = host.spec.placement_group, host.spec.capture_child_tasks
         elif lease is not None:
-            resources, gpu_ids, group, captures = lease.resources, lease.gpu_ids, lease.placement_group, lease.capture_child_tasks
+            resources, gpu_ids = lease.resources, lease.gpu_ids
+            group, captures = lease.placement_group, lease.capture_child_tasks
         else:
             resources, gpu_ids, group, captures = {}, [], b"", False
         template = running.bound.template if running is not None else None
@@ -182,8 +184,6 @@ class WorkerRuntime:
 
     def cancel(self, task: bytes, recursive: bool) -> None:
         """Cancel a call that runs or waits here. From the control thread, or from the thread that reads the links."""
-        if recursive:
-            self.client.cancel_children(task)
         main_call = self.main_call
         running = self.running.get(task)
         if running is not None:
@@ -199,6 +199,8 @@ class WorkerRuntime:
             self.cancelled[task] = None
             while len(self.cancelled) > _CANCELLED_KEPT_MAX:
                 del self.cancelled[next(iter(self.cancelled))]
+        if recursive:
+            self.client.cancel_children(task)
 
     # ------------------------------------------------------------ user code that forks
 

@@ -3,8 +3,8 @@
     index    next item's number            consumed    items its consumer has taken (GeneratorAck)
     the generator goes on while index - consumed < backpressure; -1 from the consumer stops it
 
-A `Gate` counts for one generator. Who waits at it differs: the main thread reads the link itself meanwhile, a pool thread waits for the main
-thread to read it, an asyncio task awaits.
+A `Gate` counts for one generator. Who waits at it differs: the main thread reads the link itself meanwhile, a pool thread waits for
+the main thread to read it, an asyncio task awaits.
 """
 
 from __future__ import annotations
@@ -72,22 +72,37 @@ class AsyncSteps:
 
         self._generator = generator
         self._loop = asyncio.new_event_loop()
+        self._step: Any = None  # The task of the step that runs, or was interrupted.
 
     def __iter__(self) -> AsyncSteps:
         return self
 
     def __next__(self) -> Any:
         try:
-            return self._loop.run_until_complete(self._generator.__anext__())
+            self._step = self._loop.create_task(_await(self._generator.__anext__()))
+            return self._loop.run_until_complete(self._step)
         except StopAsyncIteration:
             raise StopIteration from None
 
     def close(self) -> None:
         """Run the generator's `finally` blocks, and end the loop."""
         try:
+            if self._step is not None and not self._step.done():
+                self._step.cancel()
+                self._loop.run_until_complete(_until_done(self._step))
             aclose = getattr(self._generator, "aclose", None)
             if aclose is not None:
                 self._loop.run_until_complete(aclose())
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         finally:
             self._loop.close()
+
+
+async def _await(awaitable: Any) -> Any:
+    return await awaitable
+
+
+async def _until_done(task: Any) -> None:
+    import asyncio
+
+    await asyncio.wait([task])

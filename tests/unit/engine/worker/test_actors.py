@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 import worker_harness
-from skate.engine.spec import messages as m
 from worker_harness import Node, Slot
+
+from skate.engine.spec import messages as m
 
 
 class Counter:

@@ -8,10 +8,11 @@ import sys
 from typing import Any
 
 import worker_harness
+from worker_harness import CALLER, WORKER, Caller, Node, Slot
+
 from skate.engine.spec import messages as m
 from skate.engine.spec.ids import return_id
 from skate.engine.transport import tokens
-from worker_harness import CALLER, WORKER, Caller, Node, Slot
 
 
 def add(a: int, b: int) -> int:

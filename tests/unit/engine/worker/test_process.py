@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import worker_harness
+from worker_harness import Caller, Node
+
 from skate.engine.spec import messages as m
 from skate.engine.spec.boot import LOG_MARK, JobInfo
-from worker_harness import Caller, Node
 
 
 def add(a: int, b: int) -> int:

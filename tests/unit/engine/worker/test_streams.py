@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+from worker_harness import CALLER, Caller
+
 from skate.engine.spec import messages as m
 from skate.engine.spec.ids import return_id
-from worker_harness import CALLER, Caller
 
 
 def numbers(n: int) -> Iterator[int]:

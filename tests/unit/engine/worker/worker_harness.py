@@ -130,10 +130,10 @@ class Node:
         actor = new_task()
         spec = m.ActorSpec(
             actor=actor, class_name=cls.__name__, definition=m.Value(0, cloudpickle.dumps(cls)),
-            args=m.Value(0, pickle.dumps((args, {}))), arg_refs=options.pop("arg_refs", []), name="", namespace="ns", detached=False,
-            max_restarts=0, max_task_retries=0, max_concurrency=options.pop("max_concurrency", 1),
-            concurrency_groups=options.pop("concurrency_groups", {}), is_async=options.pop("is_async", False), max_pending_calls=-1,
-            placement_resources={}, running_resources={}, env="", strategy="DEFAULT", placement_group=b"", bundle=-1, node=b"",
+            args=m.Value(0, pickle.dumps((args, {}))), arg_refs=options.pop("arg_refs", []), name="", namespace="ns",
+            detached=False, max_restarts=0, max_task_retries=0, max_concurrency=options.pop("max_concurrency", 1),
+            concurrency_groups=options.pop("concurrency_groups", {}), is_async=options.pop("is_async", False),
+            max_pending_calls=-1, placement_resources={}, running_resources={}, env="", strategy="DEFAULT", placement_group=b"", bundle=-1, node=b"",
             soft=False, labels={}, handle_meta=b"",
         )  # fmt: skip
         self.order(m.BecomeActor(spec, 0, [], {}, 1, CALLER))
@@ -170,7 +170,9 @@ class Node:
                 return result
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
-                raise AssertionError(f"it did not come true; messages {self.messages[-5:]}; output {self.output[-3000:].decode()}")
+                raise AssertionError(
+                    f"it did not come true; messages {self.messages[-5:]}; output {self.output[-3000:].decode()}"
+                )
             poller.poll(min(left_s, 0.5) * 1000)
 
     def got(self, kind: type) -> list[Any]:
@@ -324,14 +326,16 @@ class Caller:
             data = b"" if is_method else cloudpickle.dumps(function)
             fields: dict[str, Any] = {
                 "index": index, "name": function if is_method else function.__qualname__.rpartition(".")[2],
-                "definition": None if is_method else m.Value(0, data), "definition_id": b"" if is_method else hashlib.sha256(data).digest(),
-                "method": function if is_method else "", "num_returns": 1, "retry_exceptions": False, "max_calls": 0,
+                "definition": None if is_method else m.Value(0, data),
+                "definition_id": b"" if is_method else hashlib.sha256(data).digest(), "method": function if is_method else "", "num_returns": 1, "retry_exceptions": False, "max_calls": 0,
                 "flush_each": False, "concurrency_group": "", "backpressure": -1,
             }  # fmt: skip
             self.channel.send(_encode(m.Template(**(fields | options))))
         return self._templates[key]
 
-    def make(self, function: Any, *args: Any, refs: list[Any] | None = None, borrowed: list[bytes] | None = None, **options: Any) -> m.Call:
+    def make(
+        self, function: Any, *args: Any, refs: list[Any] | None = None, borrowed: list[bytes] | None = None, **options: Any
+    ) -> m.Call:
         """A call that is not sent yet. `refs`: bytes or values; `Slot(i)` among `args` stands for them."""
         index = self.template(function, **options)
         seq = next(self._seqs)
