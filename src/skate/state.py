@@ -16,6 +16,7 @@ from skate.exceptions import RaySystemError
 from skate.backends import current
 
 LIMIT = 100
+_ROWS_MAX = 10_000_000
 TIMEOUT_S = 30
 
 Filter = tuple[str, str, Any]  # (column, "=" or "!=", value)
@@ -581,7 +582,9 @@ def _backend() -> Any:
 
 
 def _list(what: str, row_class: type[R], filters: Sequence[Filter] | None, limit: int | None, detail: bool) -> list[R]:
-    rows = [_row(row_class, what, plain) for plain in _backend().query(what, {}) or []]
+    # Filtering is done here: only without a filter may the node leave rows out. It gives the newest.
+    params = {"limit": limit if limit and not filters else _ROWS_MAX}
+    rows = [_row(row_class, what, plain) for plain in _backend().query(what, params) or []]
     selected = _select(rows, row_class, filters, limit)
     if not detail:
         for row in selected:
@@ -624,8 +627,8 @@ def _select(rows: list[R], row_class: type[R], filters: Sequence[Filter] | None,
 
 
 def _is_equal(actual: Any, wanted: Any) -> bool:
-    """Filters from a command line are text: "true", "3"."""
-    if isinstance(wanted, str) and not isinstance(actual, str):
+    """Text is compared without regard to case; filters from a command line are text altogether: "true", "3"."""
+    if isinstance(wanted, str):
         return str(actual).lower() == wanted.lower()
     return bool(actual == wanted)
 

@@ -49,16 +49,21 @@ def chrome_events(rows: Iterable[Any], workers: Iterable[dict[str, Any]] = ()) -
         rows: As in `engine/spec/task_events.py`, with ids as bytes or as hex.
         workers: To name the rows; of the workers that still live.
     """
-    pids = {_text(worker.get("worker_id")): worker.get("pid") for worker in workers}
+    pids = {_number(worker.get("worker_id")): worker.get("pid") for worker in workers}
+    rows = list(rows)
+    # A long attempt is reported twice: when it runs, and when it has ended.
+    ended = {(row[0], row[1]) for row in rows if isinstance(row, (tuple, list)) and row[9]}
     yield {"name": "process_name", "ph": "M", "pid": 1, "args": {"name": "skate"}}
     seen: set[Any] = set()
     places: dict[str, tuple[Any, int]] = {}  # task → (row, start): where arrows begin
     arrows: list[tuple[str, str, Any, int]] = []
     for row in rows:
+        if isinstance(row, (tuple, list)) and not row[9] and (row[0], row[1]) in ended:
+            continue
         task, attempt, name, kind, state, worker, actor, parent, start_us, end_us, error, owner = _fields(row)
         if worker not in seen:
             seen.add(worker)
-            pid = pids.get(_text(worker))
+            pid = pids.get(_number(worker))
             yield {
                 "name": "thread_name",
                 "ph": "M",
@@ -115,6 +120,11 @@ def _fields(row: Any) -> tuple[Any, ...]:
         error,
         owner,
     )
+
+
+def _number(worker: Any) -> int:
+    """A worker's number: rows have it as it is, lists of workers as hex."""
+    return worker if isinstance(worker, int) else int(_text(worker) or "0", 16)
 
 
 def _text(value: Any) -> str:

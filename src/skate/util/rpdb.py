@@ -134,12 +134,14 @@ def _directory() -> str | None:
     """Where a worker puts its socket; None where the terminal is at hand."""
     if not skate.is_initialized() or skate.get_runtime_context().get_task_id() is None:
         return None
-    if getattr(skate.get_runtime_context().worker, "mode", None) not in (None, "worker", 1):
-        return None
     return _session_directory()
 
 
 def _session_directory() -> str | None:
+    """Only a session's own directory will do: nobody else may enter it. The inline backend has none."""
     context = skate.get_runtime_context()
-    directory = context.get_temp_dir()
-    return directory if directory and os.path.isdir(directory) else None
+    root = context.get_temp_dir()
+    for directory in (root, os.path.join(root, context.get_session_name())):
+        if os.path.exists(os.path.join(directory, "session.json")):
+            return directory
+    return None

@@ -10,7 +10,7 @@ ROWS = [
 
 
 def test_each_attempt_is_a_box_on_its_workers_row() -> None:
-    events = list(chrome_events(ROWS, [{"worker_id": "5", "pid": 4211}]))
+    events = list(chrome_events(ROWS, [{"worker_id": "00000005", "pid": 4211}]))
     boxes = {event["name"]: event for event in events if event["ph"] in "XB"}
 
     assert boxes["parent"]["tid"] == 5 and boxes["parent"]["dur"] == 8_000
@@ -33,3 +33,10 @@ def test_rows_may_be_dicts() -> None:
     (box,) = (event for event in chrome_events([row]) if event["ph"] == "X")
 
     assert (box["ts"], box["dur"], box["args"]["state"]) == (1_000, 1_000, "finished")
+
+
+def test_an_attempt_that_ended_is_shown_once() -> None:
+    running = ROWS[0][:4] + (0,) + ROWS[0][5:9] + (0,) + ROWS[0][10:]
+    boxes = [event for event in chrome_events([running, ROWS[0]]) if event["ph"] in "XB"]
+
+    assert [box["ph"] for box in boxes] == ["X"]

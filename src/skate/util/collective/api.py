@@ -212,11 +212,10 @@ def _actor_name(group_name: str) -> str:
 
 
 def _actor_id(actor: Any) -> str:
-    for name in ("_actor_id", "_ray_actor_id", "_id"):
-        actor_id = getattr(actor, name, None)
-        if actor_id is not None:
-            return str(actor_id.hex())
-    raise TypeError(f"expected an actor handle, got {type(actor).__name__}")
+    try:
+        return str(actor._actor_id.hex())
+    except AttributeError:
+        raise TypeError(f"expected an actor handle, got {type(actor).__name__}") from None
 
 
 def _checked(group: Group, rank: int) -> int:

@@ -24,7 +24,9 @@ def skate_dask_get(dsk: Any, keys: Any, **options: Any) -> Any:
     from dask._task_spec import Alias, DataNode, convert_legacy_graph
 
     remote_options = dict(options.pop("ray_remote_args", None) or {})
-    graph = convert_legacy_graph(dict(dsk.to_dict() if hasattr(dsk, "to_dict") else dsk))
+    if hasattr(dsk, "__dask_graph__"):  # An expression, in newer versions.
+        dsk = dsk.__dask_graph__()
+    graph = convert_legacy_graph(dict(dsk))
     wanted = set(_flat(keys))
     priorities = dask.order.order(graph)
     uses = Counter(dependency for node in graph.values() for dependency in node.dependencies)

@@ -111,7 +111,7 @@ def _run_job(function: Callable[..., Any], kind: int, args: Any, kwargs: dict[st
 def _portable(error: Exception) -> tuple[BaseException, str]:
     """The error and its traceback; a stand-in for an error that cannot travel."""
     import traceback
-    from multiprocessing.pool import MaybeEncodingError
+    from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]
 
     import cloudpickle
 
