@@ -1,19 +1,18 @@
 """Actors: the constructor, and the loops that run methods.
 
     SyncActor       one call at a time, in the main thread, in the order in which calls arrive (per caller: the order of calling)
-    ThreadedActor   pools of threads, one for each concurrency group; the main thread only reads
+    ThreadedActor   pools of threads, one for each concurrency group; the main thread only reads (see
+                    `threaded_actor`)
     AsyncActor      one event loop, in the main thread (see `async_actor`)
 
-Three method names are the engine's own: `__ray_ready__`, `__ray_call__(function, …)` and `__ray_terminate__`. An actor ends when the
-node says so (its last handle went: calls already received are finished first), by `exit_actor` and `__ray_terminate__` (on purpose: no
-restart), or by `sys.exit(n)` with n ≠ 0 (like a crash).
+Three method names are the engine's own: `__ray_ready__`, `__ray_call__(function, …)` and `__ray_terminate__`. An actor ends
+when the node says so (its last handle went: calls already received are finished first), by `exit_actor` and `__ray_terminate__`
+(on purpose: no restart), or by `sys.exit(n)` with n ≠ 0 (like a crash).
 """
 
 from __future__ import annotations
 
 import os
-import queue
-import threading
 from collections import deque
 from time import time_ns
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -51,6 +50,8 @@ def become_actor(runtime: WorkerRuntime, executor: Executor, order: m.BecomeActo
 
         kind = AsyncActor
     elif spec.max_concurrency > 1 or spec.concurrency_groups:
+        from skate.engine.worker.threaded_actor import ThreadedActor
+
         kind = ThreadedActor
     else:
         kind = SyncActor
@@ -101,7 +102,6 @@ class ActorHost:
             cls = runtime.functions.load(spec.definition, spec.actor + _DEFINITION_INDEX, spec.class_name, is_counted=False)
             args, kwargs = self._arguments()
             self.instance = call(lambda: call_user(cls, args, kwargs))
-            del args, kwargs
         except arguments.ArgumentLost as error:
             self._report_failed_creation(error.data)
         except (ActorExit, SystemExit) as error:
@@ -284,108 +284,6 @@ class SyncActor(ActorHost):
                 link.results.flush()
             elif ready and not control.is_watching:
                 control.watch()
-
-
-class Group:
-    """The threads of one concurrency group, started as they are needed."""
-
-    def __init__(self, name: str, size: int, work: Callable[[Group], None]) -> None:
-        self.name = name
-        self.size = max(1, size)
-        self.calls: queue.SimpleQueue[tuple[Link, m.Call]] = queue.SimpleQueue()
-        self._unfinished = 0  # Submitted and not done: as many threads as that, up to `size`, so that no call waits for another.
-        self._threads = 0
-        self._work = work
-        self._lock = threading.Lock()
-
-    def submit(self, link: Link, call: m.Call) -> None:
-        self.calls.put((link, call))
-        with self._lock:
-            self._unfinished += 1
-            if self._threads < self.size and self._unfinished > self._threads:
-                self._threads += 1
-                name = f"skate-call-{self.name or 'default'}-{self._threads}"
-                threading.Thread(target=self._work, args=(self,), name=name, daemon=True).start()
-
-    def done(self) -> None:
-        with self._lock:
-            self._unfinished -= 1
-
-
-class ThreadedActor(ActorHost):
-    """Methods run in pools of threads."""
-
-    def __init__(self, runtime: WorkerRuntime, executor: Executor, order: m.BecomeActor) -> None:
-        super().__init__(runtime, executor, order)
-        spec = self.spec
-        self._groups = {name: Group(name, size, self._work) for name, size in spec.concurrency_groups.items()}
-        self._groups[""] = Group("", spec.max_concurrency, self._work)
-        self._unfinished = 0  # Calls received and not answered.
-        self._lock = threading.Lock()
-        runtime.links.on_calls = self._dispatch
-        runtime.links.on_wake = self._on_wake
-
-    def serve(self) -> None:
-        runtime = self.runtime
-        self.take_orders()
-        while not self.is_exiting:
-            if runtime.exit_code is not None:
-                self.receive_rest()
-                if self._unfinished == 0:
-                    return
-            runtime.links.receive(None)
-
-    def _on_wake(self) -> None:
-        self.take_orders()
-        for link in self.runtime.links.all():  # A pool thread may have met a caller that reads slowly.
-            self.runtime.links.watch_backlog(link)
-
-    def _dispatch(self, link: Link, calls: list[m.Call]) -> None:
-        with self._lock:
-            self._unfinished += len(calls)
-        for call in calls:
-            name = link.bounds[call.template].template.concurrency_group
-            group = self._groups.get(name)
-            if group is None:
-                self._refuse(link, call, name)
-            else:
-                group.submit(link, call)
-
-    def _refuse(self, link: Link, call: m.Call, group: str) -> None:
-        """A group that nobody declared is an error of this call, not of the actor."""
-        refuse_group(self, link, call, group)
-        link.results.flush()
-        with self._lock:
-            self._unfinished -= 1
-
-    def _work(self, group: Group) -> None:
-        """A pool thread's life."""
-        runtime = self.runtime
-        run = self.executor.run
-        calls = group.calls
-        while True:
-            link, call = calls.get()
-            if link.is_open:
-                end_ns = run(link, call, is_main=False)
-                results = link.results
-                flush_each = link.bounds[call.template].template.flush_each
-                if calls.empty() or flush_each or end_ns - results.since_ns > _FLUSH_NS:
-                    results.flush()
-                    if results.has_backlog():
-                        runtime.wake_main()
-                elif not runtime.control.is_watching:
-                    runtime.control.watch()
-            else:
-                self.executor.drop_arguments(call)
-            group.done()
-            if calls.empty():
-                runtime.client.housekeep()
-                runtime.output.flush_idle()
-            with self._lock:
-                self._unfinished -= 1
-                is_last = self._unfinished == 0
-            if is_last and runtime.exit_code is not None:
-                runtime.wake_main()
 
 
 def refuse_group(host: ActorHost, link: Link, call: m.Call, group: str) -> None:

@@ -29,7 +29,7 @@ class ArgumentLost(Exception):
 
 
 def adopt(client: Client, call: m.Call) -> list[bytes] | None:
-    """Take over the counts that came with a call; give them back with `client.drop` when it has ended. Before anything is unpickled."""
+    """Take over the counts that came with a call, before anything is unpickled. When it has ended, `client.drop` gives them back."""
     if call.refs is None and call.borrowed is None and not call.args_id:
         return None
     ids = list(call.borrowed or ())

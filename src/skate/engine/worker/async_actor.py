@@ -1,7 +1,7 @@
 """Async actors: one asyncio event loop in the main thread runs every method, coroutine or not.
 
-Calls start in the order in which they arrive, up to `max_concurrency` of a concurrency group at a time. The loop reads the callers' channels
-itself. Cancelling a call cancels its asyncio task. Outcomes of one turn of the loop travel together.
+Calls start in the order in which they arrive, up to `max_concurrency` of a concurrency group at a time. The loop reads the
+callers' channels itself. Cancelling a call cancels its asyncio task. Outcomes of one turn of the loop travel together.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@
     awake      every EVENTS_TICK_S: send task events, report calls that have run for a while
     watching   every FLUSH_WATCH_S: send outcomes that a long call keeps waiting
 
-The threads that run calls look at `is_awake` and `is_watching` (two attributes) and wake this one at most once per burst. When the
-node's end of the control socket closes, the session is over: the session directory goes, and this process with all that it started.
+The threads that run calls look at `is_awake` and `is_watching` (two attributes) and wake this one at most once per burst. When
+the node's end of the control socket closes, the session is over: the session directory goes, and this process with all that it
+started.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a worker's process looks like to user code: import path, directory, environment variables, GPUs.
 
-Applied once, before the first call; a worker belongs to one job and one runtime environment, so nothing is ever put back. A task that
-changes the directory changes it for later tasks of the same worker, as in Ray; `restore_directory` undoes that between leases.
+Applied once, before the first call; a worker belongs to one job and one runtime environment, so nothing is ever put back. A
+task that changes the directory changes it for later tasks of the same worker, as in Ray; `restore_directory` undoes that
+between leases.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Task events of this worker: one row per attempt, appended by whoever ran the call, sent in batches.
 
-Appending is one tuple (0.2 µs). The control thread sends what has gathered at its tick; the thread that runs calls sends by itself
-when ROWS_MAX have come, so that a busy worker's rows do not pile up.
+Appending is one tuple (0.2 µs). The control thread sends what has gathered at its tick; the thread that runs calls sends by
+itself when ROWS_MAX have come, so that a busy worker's rows do not pile up.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Running one call: unpack its arguments, call the function, pack what it returns or raises, write its row of task events.
 
-`Executor.run` is the hot path of leased tasks and of sync actors (an empty call costs it about 3 µs); pool threads use it too. Async
-actors share the parts and await in between (`async_actor`).
+`Executor.run` is the hot path of leased tasks and of sync actors (an empty call costs it about 3 µs); pool threads use it too.
+Async actors share the parts and await in between (`async_actor`).
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ class Executor:
         rows = runtime.events.rows
         rows.append(
             (
-                call.task, call.attempt, running.bound.template.name, self.event_kind, _EVENT_STATUS[outcome.status], runtime.worker,
-                self.actor, b"", running.start_us, end_us, error_row, owner_of(call.task),
+                call.task, call.attempt, running.bound.template.name, self.event_kind, _EVENT_STATUS[outcome.status],
+                runtime.worker, self.actor, b"", running.start_us, end_us, error_row, owner_of(call.task),
             )
         )  # fmt: skip
         running.link.results.add(outcome, end_ns)

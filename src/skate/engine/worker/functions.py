@@ -1,7 +1,7 @@
 """Remote functions as this worker knows them: unpickled once each, kept for later leases.
 
-A function pickled by name (it lives in a module that both sides can import) comes with a digest of its code (`code_digest`). When the
-module in this worker is older than the driver's (a user has edited and reloaded it), it is imported again.
+A function pickled by name (it lives in a module that both sides can import) comes with a digest of its code (`code_digest`).
+When the module in this worker is older than the driver's (a user has edited and reloaded it), it is imported again.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ def _explain(name: str, error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
         return (
             f"{text}; the worker can't import what it needs: make module {error.name!r} importable there, by "
-            'runtime_env={"working_dir": …} or {"py_modules": […]}, or pickle it by value with cloudpickle.register_pickle_by_value(module)'
+            'runtime_env={"working_dir": …} or {"py_modules": […]}, or pickle it by value with '
+            "cloudpickle.register_pickle_by_value(module)"
         )
     if isinstance(error, AttributeError):
         return f"{text}; the worker's version of the module differs from the driver's: restart the driver after editing it"

@@ -1,13 +1,13 @@
-"""Cancelling a task that runs in the main thread: KeyboardInterrupt, raised in the user's code of that very task and nowhere else.
+"""Cancelling a task in the main thread: KeyboardInterrupt, raised in the user's code of that very task and nowhere else.
 
-A signal of our own (not SIGINT: user code installs handlers for that) makes Python run `_handle` in the main thread. It looks at the
-stack: the exception is raised only when the innermost engine frame is `call_user`, the door between engine and user code, or when user
-code waits inside the engine for the kernel (`Pump.interruptible`). At any other moment (and in a finalizer, which would swallow it)
-nothing happens, and the control thread tries again RETRY_S later, until it was delivered or the task has ended. So engine state is
-never torn, and no later task is hit.
+A signal of our own (not SIGINT: user code installs handlers for that) makes Python run `_handle` in the main thread. It looks
+at the stack: the exception is raised only when the innermost engine frame is `call_user`, the door between engine and user
+code, or when user code waits inside the engine for the kernel (`Pump.interruptible`). At any other moment (and in a finalizer,
+which would swallow it) nothing happens, and the control thread tries again RETRY_S later, until it was delivered or the task
+has ended. So engine state is never torn, and no later task is hit.
 
-`interrupt_main` reaches code that has blocked the signal; `pthread_kill` wakes system calls. Code that has done both waits for neither
-to matter: it is interrupted when its system call returns.
+`interrupt_main` reaches code that has blocked the signal; `pthread_kill` wakes system calls. Code that has done both waits for
+neither to matter: it is interrupted when its system call returns.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     receive ─► pending ─► claim a token ─► run ─► results held back ─► flush
 
-A token (see `transport/tokens`) decides who owns a call: the caller may have taken back the oldest ones it sent. So the token that is
-read next names the call to run; calls before it in `pending` were taken back, and a call whose token was read but whose packet has not
-come is on its way. Results are sent when nothing is left to claim, or when the oldest has waited RESULT_FLUSH_S; what a long call would
-keep waiting is sent by the control thread.
+A token (see `transport/tokens`) decides who owns a call: the caller may have taken back the oldest ones it sent. So the token
+that is read next names the call to run; calls before it in `pending` were taken back, and a call whose token was read but whose
+packet has not come is on its way. Results are sent when nothing is left to claim, or when the oldest has waited RESULT_FLUSH_S;
+what a long call would keep waiting is sent by the control thread.
 """
 
 from __future__ import annotations

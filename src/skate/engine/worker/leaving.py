@@ -1,7 +1,7 @@
 """The end of a worker: on purpose, with everything that user code may expect of a Python process that ends.
 
-Results first, then atexit handlers, then a moment for non-daemon threads; nothing of it can keep the process alive for ever. A worker that is
-killed, or told to end at once, does none of this.
+Results first, then atexit handlers, then a moment for non-daemon threads; nothing of it can keep the process alive for ever. A
+worker that is killed, or told to end at once, does none of this.
 """
 
 from __future__ import annotations

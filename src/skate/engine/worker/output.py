@@ -1,9 +1,9 @@
 """stdout and stderr of a worker: whole lines, labelled with the task or actor that printed them.
 
-The node reads both descriptors and sends lines on to the driver. Before the first output under a new label a mark goes in-band on the
-same descriptor (`spec/boot.LOG_MARK`). Each thread's unfinished line is kept apart until it ends, so that lines of threads do not mix.
-User code may close sys.stdout: `close` only flushes. Output of C code and of child processes goes to the descriptor directly, under
-the last label.
+The node reads both descriptors and sends lines on to the driver. Before the first output under a new label a mark goes in-band
+on the same descriptor (`spec/boot.LOG_MARK`). Each thread's unfinished line is kept apart until it ends, so that lines of
+threads do not mix. User code may close sys.stdout: `close` only flushes. Output of C code and of child processes goes to the
+descriptor directly, under the last label.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     index    next item's number            consumed    items its consumer has taken (GeneratorAck)
     the generator goes on while index - consumed < backpressure; -1 from the consumer stops it
 
-A `Gate` counts for one generator. Who waits at it differs: the main thread reads the link itself meanwhile, a pool thread waits for
-the main thread to read it, an asyncio task awaits.
+A `Gate` counts for one generator. Who waits at it differs: the main thread reads the link itself meanwhile, a pool thread waits
+for the main thread to read it, an asyncio task awaits.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A real worker process between a fake node and fake callers: real sockets, tokens and arena, no scheduler.
 
-The node's part is played by the test: `Node` answers what a worker must have answered at once (Create, Fetch) and remembers the rest.
+The node's part is played by the test: `Node` answers what a worker must have answered at once (Create, Fetch) and remembers the
+rest.
 """
 
 from __future__ import annotations
@@ -128,14 +129,14 @@ class Node:
     def actor(self, cls: type, *args: Any, **options: Any) -> bytes:
         """Make the worker an actor; returns the actor's id."""
         actor = new_task()
-        spec = m.ActorSpec(
-            actor=actor, class_name=cls.__name__, definition=m.Value(0, cloudpickle.dumps(cls)),
-            args=m.Value(0, pickle.dumps((args, {}))), arg_refs=options.pop("arg_refs", []), name="", namespace="ns",
-            detached=False, max_restarts=0, max_task_retries=0, max_concurrency=options.pop("max_concurrency", 1),
-            concurrency_groups=options.pop("concurrency_groups", {}), is_async=options.pop("is_async", False),
-            max_pending_calls=-1, placement_resources={}, running_resources={}, env="", strategy="DEFAULT", placement_group=b"", bundle=-1, node=b"",
-            soft=False, labels={}, handle_meta=b"",
-        )  # fmt: skip
+        fields: dict[str, Any] = {
+            "arg_refs": [], "max_concurrency": 1, "concurrency_groups": {}, "is_async": False, "name": "", "namespace": "ns",
+            "detached": False, "max_restarts": 0, "max_task_retries": 0, "max_pending_calls": -1, "placement_resources": {},
+            "running_resources": {}, "env": "", "strategy": "DEFAULT", "placement_group": b"", "bundle": -1, "node": b"",
+            "soft": False, "labels": {}, "handle_meta": b"",
+        }  # fmt: skip
+        definition, arguments = m.Value(0, cloudpickle.dumps(cls)), m.Value(0, pickle.dumps((args, {})))
+        spec = m.ActorSpec(actor=actor, class_name=cls.__name__, definition=definition, args=arguments, **(fields | options))
         self.order(m.BecomeActor(spec, 0, [], {}, 1, CALLER))
         return actor
 
@@ -326,9 +327,9 @@ class Caller:
             data = b"" if is_method else cloudpickle.dumps(function)
             fields: dict[str, Any] = {
                 "index": index, "name": function if is_method else function.__qualname__.rpartition(".")[2],
-                "definition": None if is_method else m.Value(0, data),
-                "definition_id": b"" if is_method else hashlib.sha256(data).digest(), "method": function if is_method else "", "num_returns": 1, "retry_exceptions": False, "max_calls": 0,
-                "flush_each": False, "concurrency_group": "", "backpressure": -1,
+                "definition": None if is_method else m.Value(0, data), "method": function if is_method else "",
+                "definition_id": b"" if is_method else hashlib.sha256(data).digest(), "num_returns": 1,
+                "retry_exceptions": False, "max_calls": 0, "flush_each": False, "concurrency_group": "", "backpressure": -1,
             }  # fmt: skip
             self.channel.send(_encode(m.Template(**(fields | options))))
         return self._templates[key]
