@@ -1,4 +1,7 @@
-"""Clients: the drivers and observers of a session, and what is known about each. Workers are clients too, see `worker_processes.py`."""
+"""Clients: the drivers and observers of a session, and what is known about each.
+
+Workers are clients too, see `worker_processes.py`.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,14 @@ class Client:
     """A connected driver or observer. `number` is 0 until it has said Hello."""
 
     __slots__ = (
-        "greeting_timer", "has_said_goodbye", "held_logs", "is_embedding", "job", "kind", "namespace", "number", "peer", "pid", "pidfd",
-        "started_s", "wants_logs",
+        "greeting_timer", "has_said_goodbye", "held_logs", "is_embedding", "job", "kind", "namespace", "number", "peer", "pid",
+        "pidfd", "started_s", "wants_logs",
     )  # fmt: skip
 
     def __init__(self, pid: int, *, is_embedding: bool) -> None:
         self.number = 0
         self.kind = ""
-        self.pid = pid
+        self.pid = pid  # By the kernel's word; 0 when it lives in another pid namespace.
         self.job = 0
         self.namespace = ""
         self.wants_logs = False
@@ -37,7 +40,7 @@ class Client:
         self.held_logs: list[WorkerLog] = []
 
     def watch_process(self, loop: Loop, on_exit: Callable[[], None]) -> None:
-        """A process that dies while a child it forked still holds its socket leaves no end of file: watch the process itself as well."""
+        """Watch the process itself too: one that dies while a child it forked holds its socket leaves no end of file."""
         if self.pid <= 0:
             return
         try:

@@ -1,7 +1,8 @@
-"""What this machine offers: CPUs, memory, GPUs, as far as this process may use them. Reads /proc and /sys, and NVML when it is installed.
+"""What this machine offers: CPUs, memory, GPUs, as far as this process may use them. Reads /proc and /sys, and NVML when it is
+installed.
 
-A container's limits count, not the machine's size: cgroup v2 (cpu.max, memory.max, of every level up to the root) and v1 (cfs_quota,
-limit_in_bytes).
+A container's limits count, not the machine's size: cgroup v2 (cpu.max, memory.max, of every level up to the root) and v1
+(cfs_quota, limit_in_bytes).
 """
 
 from __future__ import annotations
@@ -148,7 +149,9 @@ def _gpus_by_proc(directory: str = "/proc/driver/nvidia/gpus") -> list[str]:
 
 def accelerator_type(name: str) -> str:
     """Ray's short name of a GPU: "NVIDIA A100-SXM4-40GB" → "A100"."""
-    words = [word for word in name.replace("-", " ").split() if word not in ("NVIDIA", "Tesla", "GeForce", "Quadro", "Graphics", "RTX")]
+    words = [
+        word for word in name.replace("-", " ").split() if word not in ("NVIDIA", "Tesla", "GeForce", "Quadro", "Graphics", "RTX")
+    ]
     return words[0] if words else "GPU"
 
 

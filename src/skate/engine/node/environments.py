@@ -1,12 +1,14 @@
-"""Runtime environments that need another interpreter: pip or uv packages in a virtual environment of their own, or `py_executable`.
+"""Runtime environments that need another interpreter: pip or uv packages in a virtual environment of their own, or
+`py_executable`.
 
     <cache>/skate/envs/<hash>/           the virtual environment; the hash is of the requirements and this Python
     <cache>/skate/envs/<hash>/ready      exists once it is complete: what lacks it is rubbish of a build that was cut off
     <cache>/skate/envs/<hash>.lock       held by the one who builds
 
-It is built where it stays, since a virtual environment cannot be moved; `ready` is what makes it appear whole. A child process builds it, so
-that the node goes on meanwhile. It also sees the packages of this interpreter, after its own, by a .pth file: skate's own needs are met by them.
-Everything else in a runtime environment (env_vars, working_dir, py_modules) is the worker's business.
+It is built where it stays, since a virtual environment cannot be moved; `ready` is what makes it appear whole. A child process
+builds it, so that the node goes on meanwhile. It also sees the packages of this interpreter, after its own, by a .pth file:
+skate's own needs are met by them. Everything else in a runtime environment (env_vars, working_dir, py_modules) is the worker's
+business.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from skate.engine.spec.boot import JobInfo
 
 _TAIL_BYTES = 4000
 _READY = "ready"
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))  # What `import skate` needs on sys.path.
+_ROOT = os.path.dirname(
+    os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+)  # What `import skate` needs on sys.path.
 
 
 class Requirements(msgspec.Struct, frozen=True):
@@ -71,7 +75,9 @@ class Environments:
         if interpreter is None:
             return None
         environ = dict(job.environ or os.environ)
-        environ.update(_fields(env).get("env_vars") or {})  # Some of them (LD_LIBRARY_PATH) count only from the start.
+        # Some of them (LD_LIBRARY_PATH) count only from the start. The worker sees to the rest, and to ${NAME}.
+        variables = _fields(env).get("env_vars") or {}
+        environ.update((name, value) for name, value in variables.items() if "${" not in value)
         return [interpreter, "-c", _start_code()], environ
 
     def _build(self, env: str, requirements: Requirements) -> None:
@@ -151,7 +157,11 @@ def requirements_of(env: str) -> Requirements | None:
         if lines:
             options = settings.get("pip_install_options") or settings.get("uv_pip_install_options") or ()
             return Requirements(
-                tool, lines, tuple(map(str, options)), str(settings.get(f"{tool}_version") or ""), bool(settings.get(f"{tool}_check"))
+                tool,
+                lines,
+                tuple(map(str, options)),
+                str(settings.get(f"{tool}_version") or ""),
+                bool(settings.get(f"{tool}_check")),
             )
     return None
 
@@ -159,7 +169,8 @@ def requirements_of(env: str) -> Requirements | None:
 def check_interpreter(path: str) -> str:
     if os.path.isfile(path) and os.access(path, os.X_OK):
         return ""
-    return f"runtime_env: py_executable {path!r} is not a program that can be run; give the path of a Python {sys.version_info[0]}.{sys.version_info[1]}"
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    return f"runtime_env: py_executable {path!r} is not a program that can be run; give the path of a Python {version}"
 
 
 _known_fields: dict[str, Mapping[str, Any]] = {}
@@ -204,7 +215,10 @@ def _site_directories() -> list[str]:
 
 
 def build(requirements: Requirements, directory: str) -> None:
-    """Make the virtual environment, unless somebody else has meanwhile. What goes wrong is printed, and ends the process with status 1."""
+    """Make the virtual environment, unless somebody else has meanwhile.
+
+    What goes wrong is printed, and ends the process with status 1.
+    """
     import fcntl
     import subprocess
 

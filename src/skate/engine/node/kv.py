@@ -12,7 +12,7 @@ class KeyValues:
         self._values: dict[bytes, bytes] = {}
 
     def answer(self, message: m.KvPut | m.KvGet | m.KvDel | m.KvList) -> Any:
-        """Put: whether the key is new or was overwritten. Get: the value or None. Del: whether it was there. List: keys in order."""
+        """Put: whether it was stored. Get: the value or None. Del: whether it was there. List: the keys in order."""
         match message:
             case m.KvPut():
                 if not message.overwrite and message.key in self._values:

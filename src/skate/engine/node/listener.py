@@ -1,6 +1,8 @@
-"""The listener: node.sock, where drivers, the CLI and the dashboard join. Nothing is read from a peer of another user (SO_PEERCRED).
+"""The listener: node.sock, where drivers, the CLI and the dashboard join. Nothing is read from a peer of another user
+(SO_PEERCRED).
 
-The socket lies in the session directory (0700). A new peer is handed on as it is; who says nothing is dropped by the shell (HELLO_WITHIN_S).
+The socket lies in the session directory (0700). A new peer is handed on as it is; who says nothing is dropped by the shell
+(HELLO_WITHIN_S).
 """
 
 from __future__ import annotations
@@ -24,9 +26,7 @@ _ucred = struct.Struct("3i")  # pid, uid, gid
 
 
 class Listener:
-    def __init__(
-        self, loop: Loop, path: str, on_join: Callable[[socket.socket, int], None], log: Callable[[str], None]
-    ) -> None:
+    def __init__(self, loop: Loop, path: str, on_join: Callable[[socket.socket, int], None], log: Callable[[str], None]) -> None:
         """`on_join(sock, pid)`: a peer that may talk to us."""
         self._loop = loop
         self._on_join = on_join
@@ -66,7 +66,7 @@ class Listener:
 
 
 def peer_of(sock: socket.socket) -> tuple[int, int]:
-    """(pid, user id) of the process at the other end, by the kernel's word. The pid is 0 when it lives in another pid namespace."""
+    """(pid, user id) of the process at the other end, by the kernel's word. Pid 0: it lives in another pid namespace."""
     pid, uid, _gid = _ucred.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _ucred.size))
     return pid, uid
 

@@ -3,8 +3,9 @@
     worker's fd 1 or 2 ──pipe──► LogStream.feed ──blocks of whole lines──► WorkerLog (the last ones)
                                                                      └──► on_lines (to the job's driver)
 
-A worker that prints faster than its driver reads is held up by its own pipe: `WorkerLog.pause`. Nothing is dropped on the way, and neither a
-chatty worker nor an endless line takes more than a bounded number of bytes here. Lines stay bytes until somebody reads them.
+A worker that prints faster than its driver reads is held up by its own pipe: `WorkerLog.pause`. Nothing is dropped on the way,
+and neither a chatty worker nor an endless line takes more than a bounded number of bytes here. Lines stay bytes until somebody
+reads them.
 """
 
 from __future__ import annotations

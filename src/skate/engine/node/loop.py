@@ -1,9 +1,9 @@
 """The loop: descriptors, timers and signals of the node process's one thread. It decides nothing.
 
-    round = wait for descriptors or the next deadline → what clients sent → children that died → what workers printed → timers → `soon`
+    round = wait for descriptors or a deadline → clients' messages → children's deaths → workers' output → timers → `soon`
 
-Handlers must not block, and must cope with being called when there is nothing to do: a descriptor's number may have been given to another
-file within the same round. Times are seconds of the monotonic clock.
+Handlers must not block, and must cope with being called when there is nothing to do: a descriptor's number may have been given to
+another file within the same round. Times are seconds of the monotonic clock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 
-# Order within a round. What a process sent is handled before its death; output comes last, so that printing never delays scheduling.
+# Order within a round. What a process sent is handled before its death; output comes last, so that printing never delays
+# scheduling.
 MESSAGES, CHILDREN, OUTPUT = 0, 1, 2
 
 _READ = select.EPOLLIN

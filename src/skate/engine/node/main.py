@@ -55,11 +55,10 @@ def main() -> NoReturn:
 
 
 def set_up_process() -> None:
-    """Signals, descriptors, umask, working directory."""
+    """Signals, descriptors, working directory. What workers inherit is undone for them in `worker_processes`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    os.umask(0o077)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # A thousand actors take four descriptors each.
@@ -102,7 +101,11 @@ def warm_up(config: NodeConfig) -> None:
         try:
             importlib.import_module(name)
         except Exception as error:  # The worker will meet it too, and tell the user.
-            print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} cannot import {name} for warm workers: {error!r}", file=sys.stderr, flush=True)
+            print(
+                f"{time.strftime('%Y-%m-%d %H:%M:%S')} cannot import {name} for warm workers: {error!r}",
+                file=sys.stderr,
+                flush=True,
+            )
     gc.collect()
     gc.freeze()
     gc.disable()  # What the node itself makes has no cycles worth the pauses; a worker enables it again.

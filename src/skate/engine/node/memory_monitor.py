@@ -24,7 +24,7 @@ class MemoryGauge:
     """How much of what we may use is in use."""
 
     def __init__(self, limit_bytes: int | None, pids: Callable[[], Iterable[int]], cgroup: Cgroup | None = None) -> None:
-        """`limit_bytes`: count only our own processes (`pids`), against this limit. None: everything on the machine or in our cgroup."""
+        """`limit_bytes`: count only our own processes (`pids`), against this limit. None: all of the machine or our cgroup."""
         self._limit_bytes = limit_bytes
         self._pids = pids
         self._cgroup = cgroup or Cgroup()

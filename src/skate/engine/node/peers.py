@@ -1,9 +1,11 @@
-"""A peer: one channel of another process in the loop. Reads whole messages and hands them on, sends without ever blocking, ends once.
+"""A peer: one channel of another process in the loop. Reads whole messages and hands them on, sends without ever blocking, ends
+once.
 
     on_message(data)             `data` is valid during the call only
     on_end(reason, is_overrun)   once, after everything the peer had sent was handed on
 
-A peer that reads too slowly keeps its messages in the channel's outbox; above OUTBOX_BYTES_MAX it is taken for dead (`is_overrun`).
+A peer that reads too slowly keeps its messages in the channel's outbox; above OUTBOX_BYTES_MAX it is taken for dead
+(`is_overrun`).
 """
 
 from __future__ import annotations

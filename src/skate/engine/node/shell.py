@@ -1,9 +1,11 @@
-"""The shell: the thin part of the node process. It turns frames and deaths into events, asks the machines, and carries out their commands.
+"""The shell: the thin part of the node process. It turns frames and deaths into events, asks the machines, and carries out their
+commands.
 
     frame from a client ─► Scheduler.handle ─┐                       worker died ─► Scheduler.handle, then Directory.handle
                      └───► Directory.handle ─┴─► commands, in order: send, grant, start or stop a worker, spill, …
 
-What it does not do: decide who runs where (scheduler), what lies where (object_store), or unpickle anything. One thread; nothing blocks.
+What it does not do: decide who runs where (scheduler), what lies where (object_store), or unpickle anything. One thread; nothing
+blocks.
 
     loop           descriptors, timers, signals         worker_pool, worker_processes   fork, kill, reap
     peers          channels that never block            logs       what workers print
@@ -54,9 +56,9 @@ _LEFTOVERS_S = 0.5  # … and for killed processes to disappear.
 _BUGS_WHILE_ENDING_MAX = 10
 
 FOR_SCHEDULER = (
-    m.RequestLease, m.CancelLeaseRequest, m.ReturnLease, m.Blocked, m.Unblocked, m.KillLease, m.CancelTask, m.CreateActor, m.ActorReady,
-    m.ActorCreationFailed, m.ActorExiting, m.KillActor, m.ConnectActor, m.GetNamedActor, m.ListNamedActors, m.TerminateActor,
-    m.CreatePlacementGroup, m.RemovePlacementGroup, m.GetPlacementGroup,
+    m.RequestLease, m.CancelLeaseRequest, m.ReturnLease, m.Blocked, m.Unblocked, m.KillLease, m.CancelTask, m.CreateActor,
+    m.ActorReady, m.ActorCreationFailed, m.ActorExiting, m.KillActor, m.ConnectActor, m.GetNamedActor, m.ListNamedActors,
+    m.TerminateActor, m.CreatePlacementGroup, m.RemovePlacementGroup, m.GetPlacementGroup,
 )  # fmt: skip
 FOR_DIRECTORY = (
     m.AddRef, m.DropRefs, m.Unshare, m.Resolve, m.Create, m.Seal, m.Abort, m.Fetch, m.Unpin, m.CancelFetch, m.Free,
@@ -137,9 +139,7 @@ class Shell:
         """Listen for clients. `driver`: the one that started us, when there is one."""
         self.loop.on_signal(signal.SIGTERM, lambda: self.end("the node process was asked to end (SIGTERM)"))
         self.loop.on_signal(signal.SIGCHLD, self.pool.reap)
-        self._listener = Listener(
-            self.loop, os.path.join(self.config.session_dir, session.SOCKET_NAME), self._on_join, self.log
-        )
+        self._listener = Listener(self.loop, os.path.join(self.config.session_dir, session.SOCKET_NAME), self._on_join, self.log)
         session.write_record(self.config.session_dir, self.record)
         if driver is not None:
             tune(driver)
@@ -228,7 +228,6 @@ class Shell:
             self._forget(client)
             return
         client.kind = hello.kind
-        client.pid = client.pid or hello.pid
         client.number = self.scheduler.next_client_id()
         client.started_s = time.time()
         client.wants_logs = hello.wants_logs
@@ -241,6 +240,7 @@ class Shell:
             )
         if client.pidfd < 0 and not client.is_embedding:
             client.watch_process(self.loop, lambda: self._on_client_process_exit(client))
+        client.pid = client.pid or hello.pid
         client.peer.on_drained = client.release_logs
         self.clients[client.number] = client
         self.state.on_client_joined(client, hello)
@@ -395,7 +395,10 @@ class Shell:
     def _carry_out(self, commands: list[Any]) -> None:
         actions = self._actions
         for command in commands:
-            actions[type(command)](command)
+            try:
+                actions[type(command)](command)
+            except Exception as error:  # The others of the list still have to be carried out: somebody waits for them.
+                self._on_bug(error, f"the command {type(command).__name__}")
 
     def _grant(self, c: e.Grant) -> None:
         worker = self.pool.workers.get(c.worker)
@@ -447,11 +450,20 @@ class Shell:
     def _start_worker(self, c: e.StartWorker) -> None:
         self._ensure_warm()
         job = self.job_infos.get(c.job) or self.job_infos[0]
+        program = self.environments.program(c.env, job)
+        if program is not None:  # Its argument list has a limit, and it starts with this environ anyway.
+            job = msgspec.structs.replace(job, environ={})
         boot = WorkerBoot(
-            c.worker, self._welcome(c.worker, job.namespace, c.job), self.config.session_dir, self.config.hooks, job, c.env, c.node
+            c.worker,
+            self._welcome(c.worker, job.namespace, c.job),
+            self.config.session_dir,
+            self.config.hooks,
+            job,
+            c.env,
+            c.node,
         )
         try:
-            worker = self.pool.start(boot, self.environments.program(c.env, job))
+            worker = self.pool.start(boot, program)
             self.state.on_worker_started(worker)
         except OSError as error:
             text = f"the machine cannot start another process: {error}"
@@ -471,9 +483,7 @@ class Shell:
                 worker.is_actor = True
                 self._actors += 1
                 self._note_load()
-            worker.control.send(
-                _encode(m.BecomeActor(c.spec, c.incarnation, list(c.gpu_ids), c.resources, c.job, c.owner))
-            )
+            worker.control.send(_encode(m.BecomeActor(c.spec, c.incarnation, list(c.gpu_ids), c.resources, c.job, c.owner)))
 
     def _open_actor_channel(self, c: e.OpenActorChannel) -> None:
         worker, peer = self.pool.workers.get(c.worker), self.peer_of(c.client)
@@ -611,8 +621,8 @@ class Shell:
         if not self._is_ending:
             self.notify_drivers(
                 "error",
-                f"internal error in the node process while handling {what}: {type(error).__name__}: {error}. This is a bug in skate; "
-                f"the session goes on. The traceback is in {self.config.session_dir}/node.log",
+                f"internal error in the node process while handling {what}: {type(error).__name__}: {error}. This is a bug in "
+                f"skate; the session goes on. The traceback is in {self.config.session_dir}/node.log",
             )
 
     def _on_fatal_bug(self, error: Exception) -> None:
@@ -624,7 +634,8 @@ class Shell:
             return
         last = traceback.extract_tb(error.__traceback__)[-1]
         self.end(
-            f"internal error in the node process, a bug in skate: {type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
+            f"internal error in the node process, a bug in skate: {type(error).__name__}: {error} "
+            f"({last.filename}, line {last.lineno})"
         )
 
 

@@ -1,11 +1,13 @@
 """Spilling: copies values between the arena and a file on disk, without stalling the node process.
 
-The copying is done by a child process, started at first use and spoken to over a socket pair. The file has no name (O_TMPFILE): nothing can be left
-behind. One file holds all spilled values; a deleted one leaves a hole, whose place is used again and whose blocks go back to the disk at once.
+The copying is done by a child process, started at first use and spoken to over a socket pair. The file has no name (O_TMPFILE):
+nothing can be left behind. One file holds all spilled values; a deleted one leaves a hole, whose place is used again and whose
+blocks go back to the disk at once.
 
     node: SpillSpace chooses the place ──order──► child: pwrite/preadv in pieces ──answer──► node: SpillDone, RestoreDone
 
-A full disk is an answer like any other. When the child dies, what it was doing has failed, and a new one is started by the next order.
+A full disk is an answer like any other. When the child dies, what it was doing has failed, and a new one is started by the next
+order.
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ class SpillSpace:
         """
         size = _aligned(size)
         if 0 <= self._bytes_max < self.used_bytes + size:
-            raise OSError(0, f"{self.used_bytes:,} bytes are spilled, {size:,} more would exceed the limit of {self._bytes_max:,}")
+            raise OSError(
+                0, f"{self.used_bytes:,} bytes are spilled, {size:,} more would exceed the limit of {self._bytes_max:,}"
+            )
         self.used_bytes += size
         for index, (offset, hole) in enumerate(self._holes):
             if hole >= size:
@@ -251,7 +255,8 @@ def _copy_until_end(sock: socket.socket, arena_fd: int, arena_bytes: int, file: 
             return
         what, object_id, offset, size, place = _order.unpack(order)
         if what == _PUNCH:
-            punch(file, _FALLOC_FL_KEEP_SIZE | _FALLOC_FL_PUNCH_HOLE, place, _aligned(size))  # Not every file system can; no harm.
+            # Not every file system can; no harm.
+            punch(file, _FALLOC_FL_KEEP_SIZE | _FALLOC_FL_PUNCH_HOLE, place, _aligned(size))
             continue
         error = ""
         try:
@@ -318,7 +323,5 @@ def _aligned(size: int) -> int:
 
 def _words(error: OSError) -> str:
     if error.errno == 28:
-        return "no space left on the disk of the spill directory; set spill_dir to a larger one, or drop ObjectRefs no longer needed"
+        return "no space left on the spill directory's disk; set spill_dir to a larger one, or drop ObjectRefs no longer needed"
     return error.strerror or str(error)
-
-

@@ -1,8 +1,8 @@
 """State: the node's answers to `skate.state`, the CLI and the dashboard (message Query). Reads everything, changes nothing.
 
-Answers are MessagePack; all ids are hex strings, times are seconds or milliseconds since the epoch as their names say, columns have Ray's names.
-Task events stay as they came, encoded, until somebody asks; a long answer is worked out by a forked child (which sees the same memory), so
-that whoever looks at a million tasks does not stop the scheduling.
+Answers are MessagePack; all ids are hex strings, times are seconds or milliseconds since the epoch as their names say, columns
+have Ray's names. Task events stay as they came, encoded, until somebody asks; a long answer is worked out by a forked child
+(which sees the same memory), so that whoever looks at a million tasks does not stop the scheduling.
 """
 
 from __future__ import annotations
@@ -197,7 +197,10 @@ class State:
             self._shell.reply(client, query.request, self._answers[query.what](params))
         else:
             self._shell.reply(
-                client, query.request, None, f"nothing is known about {query.what!r}: ask for one of {', '.join(sorted(self._answers))}"
+                client,
+                query.request,
+                None,
+                f"nothing is known about {query.what!r}: ask for one of {', '.join(sorted(self._answers))}",
             )
 
     def _answer_tasks(self, client: int, request: int, params: dict[str, Any]) -> None:
@@ -221,7 +224,9 @@ class State:
         def on_exit(status: int) -> None:
             try:
                 if status:
-                    self._shell.reply(client, request, None, f"the process that works out the answer failed (wait status {status})")
+                    self._shell.reply(
+                        client, request, None, f"the process that works out the answer failed (wait status {status})"
+                    )
                     return
                 size = os.fstat(file).st_size
                 self._shell.send(client, m.Reply(request, os.pread(file, size, 0)))
@@ -302,7 +307,9 @@ class State:
         logs = {pid: kept for pid, kept in self._shell.pool.dead_logs.values()}
         logs.update((worker.pid, worker.log.kept) for worker in self._shell.pool.workers.values())
         return {
-            pid: [line for _, _, line in kept.last(lines_max)] for pid, kept in logs.items() if wanted is None or int(wanted) == pid
+            pid: [line for _, _, line in kept.last(lines_max)]
+            for pid, kept in logs.items()
+            if wanted is None or int(wanted) == pid
         }
 
     def _session(self) -> dict[str, Any]:
@@ -355,7 +362,9 @@ class State:
         if self._stack_calls.pop(call.number, None) is None:
             return
         for worker in call.missing:
-            call.texts[call.pids[worker]] = f"(no answer within {STACKS_WITHIN_S:g} s: it holds the GIL in native code, or is stopped)"
+            call.texts[call.pids[worker]] = (
+                f"(no answer within {STACKS_WITHIN_S:g} s: it holds the GIL in native code, or is stopped)"
+            )
         self._shell.reply(call.client, call.request, call.texts)
 
 

@@ -1,7 +1,9 @@
-"""The worker pool: starts, stops and reaps this node's workers, and keeps a record of each. What it is told to do, the scheduler decided.
+"""The worker pool: starts, stops and reaps this node's workers, and keeps a record of each. What it is told to do, the scheduler
+decided.
 
-Children are reaped on SIGCHLD rather than by a descriptor each: one mechanism for workers, builders of environments, the spiller and the orphans
-that workers leave behind, and a thousand actors cost a thousand descriptors less. A pid stays ours until we reap it, so that signals cannot go astray.
+Children are reaped on SIGCHLD rather than by a descriptor each: one mechanism for workers, builders of environments, the spiller
+and the orphans that workers leave behind, and a thousand actors cost a thousand descriptors less. A pid stays ours until we reap
+it, so that signals cannot go astray.
 """
 
 from __future__ import annotations
@@ -64,7 +66,10 @@ class WorkerPool:
     # ------------------------------------------------------------ start
 
     def start(self, boot: WorkerBoot, program: tuple[list[str], dict[str, str]] | None) -> WorkerProcess:
-        """Start worker `boot.worker`. `program`: (argv without the worker's own arguments, environ) of another interpreter; None: fork.
+        """Start worker `boot.worker`.
+
+        Args:
+            program: Another interpreter's (argv without the worker's own arguments, environ); None: fork.
 
         Raises:
             OSError: The machine has no room for another process, or we have no descriptors left.

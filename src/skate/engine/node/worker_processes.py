@@ -1,7 +1,8 @@
 """Worker processes: how they start, how they are stopped, and what is left when they end.
 
-A worker is forked from this process, which has imported everything already (about 5 ms), or forked and then made another interpreter by exec.
-In both cases the child leads its own session and process group, dies with this process (PDEATHSIG), and holds no descriptor but its own.
+A worker is forked from this process, which has imported everything already (about 5 ms), or forked and then made another
+interpreter by exec. In both cases the child leads its own session and process group, dies with this process (PDEATHSIG), and
+holds no descriptor but its own.
 
     start ──► runs ──► stop("graceful") ── Exit ──► … overstays ──► SIGKILL to its group
                  └──► stop("kill") ───────────────────────────────► SIGKILL to its group
@@ -27,7 +28,6 @@ from skate.engine.node.peers import Peer
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_FD_MAX = (1 << 31) - 1
 _FAILED_START_STATUS = 70
 _OOM_SCORE = b"600"  # The kernel, short of memory, is to choose a worker and not the node.
 _RESET_SIGNALS = (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT)
@@ -45,8 +45,8 @@ class WorkerProcess:
     """One worker, from its fork until it is reaped."""
 
     __slots__ = (
-        "control", "env", "is_actor", "is_stopping", "job", "kill_reason", "kill_timer", "leases", "log", "number", "peer", "pid", "started_s",
-        "stop_reason",
+        "control", "env", "is_actor", "is_stopping", "job", "kill_reason", "kill_timer", "leases", "log", "number", "peer", "pid",
+        "started_s", "stop_reason",
     )  # fmt: skip
 
     def __init__(self, number: int, pid: int, job: int, env: str, started_s: float) -> None:
@@ -66,7 +66,7 @@ class WorkerProcess:
         self.kill_timer: Timer | None = None
 
     def kill(self, reason: str) -> None:
-        """SIGKILL to its whole group. Safe at any time before it is reaped: its number cannot have been given to another process."""
+        """SIGKILL to its whole group. Safe until it is reaped: its number cannot have been given to another process."""
         if not self.kill_reason:
             self.kill_reason = reason
         kill_group(self.pid)
@@ -110,8 +110,8 @@ def fork_child(run: Callable[[], None], *, stdout: int, stderr: int, keep: Itera
 
 
 def _be_child(run: Callable[[], None], parent: int, stdout: int, stderr: int, keep: Iterable[int]) -> NoReturn:
-    # The stack below is never left: the parent's sockets, known to objects on it, must not be closed by their finalizers in this process,
-    # where the same numbers mean other files.
+    # The stack below is never left: the parent's sockets, known to objects on it, must not be closed by their finalizers in this
+    # process, where the same numbers mean other files.
     status = _FAILED_START_STATUS
     try:
         os.setsid()
@@ -143,7 +143,7 @@ def _close_others(keep: Iterable[int]) -> None:
     for fd in sorted({fd for fd in keep if fd > 2}):
         os.closerange(lowest, fd)
         lowest = fd + 1
-    os.closerange(lowest, _FD_MAX)
+    os.closerange(lowest, os.sysconf("SC_OPEN_MAX"))  # No higher: old kernels close them one by one.
 
 
 def _score_for_oom() -> None:
