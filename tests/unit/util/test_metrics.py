@@ -103,9 +103,17 @@ def test_wrong_use_is_refused(backend: FakeBackend) -> None:
 
 
 def test_metrics_travel(backend: FakeBackend) -> None:
-    histogram = pickle.loads(pickle.dumps(metrics.Histogram("h", boundaries=[1, 2], tag_keys=("a",)).set_default_tags({"a": "x"})))
+    histogram = pickle.loads(
+        pickle.dumps(metrics.Histogram("h", boundaries=[1, 2], tag_keys=("a",)).set_default_tags({"a": "x"}))
+    )
 
-    assert histogram.info == {"name": "h", "description": "", "tag_keys": ("a",), "default_tags": {"a": "x"}, "boundaries": [1, 2]}
+    assert histogram.info == {
+        "name": "h",
+        "description": "",
+        "tag_keys": ("a",),
+        "default_tags": {"a": "x"},
+        "boundaries": [1, 2],
+    }
 
 
 def test_what_is_recorded_without_a_session_is_kept(backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
