@@ -24,7 +24,7 @@ class EarlyArrivals:
         self._by_subject: dict[bytes, list[Arrival]] = {}
 
     def is_early(self, subject: bytes, clients: dict[int, Client]) -> bool:
-        creator = clients.get(owner_of(subject))
+        creator = clients.get(owner_of(subject)) if subject else None
         return creator is not None and counter_of(subject) > creator.newest_counter
 
     def keep(self, subject: bytes, client: int, event: Event | Message) -> None:
@@ -38,6 +38,9 @@ class EarlyArrivals:
         """Hand out what was kept about things that will never exist: their creator is gone."""
         subjects = [subject for subject in self._by_subject if owner_of(subject) == creator]
         return [arrival for subject in subjects for arrival in self._by_subject.pop(subject)]
+
+    def all(self) -> list[Arrival]:
+        return [arrival for arrivals in self._by_subject.values() for arrival in arrivals]
 
     def __len__(self) -> int:
         return sum(map(len, self._by_subject.values()))

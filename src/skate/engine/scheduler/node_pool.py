@@ -44,11 +44,10 @@ class Allocation:
 class ResourcePool:
     """Amounts that can be taken and given back: a node, or a bundle of a placement group."""
 
-    __slots__ = ("free", "gpu_free", "total")
-
-    domain = OPEN
+    __slots__ = ("domain", "free", "gpu_free", "total")
 
     def __init__(self, total: Resources, gpus: dict[int, int]) -> None:
+        self.domain = OPEN
         self.total = dict(total)
         self.free = dict(total)
         self.gpu_free = dict(gpus)
@@ -134,6 +133,27 @@ class Node(ResourcePool):
             if total:
                 used = max(used, 1 - self.free[name] / total)
         return used
+
+
+class Bundle(ResourcePool):
+    """What a placement group reserves on one node: a pool of its own for whoever runs in the group."""
+
+    __slots__ = ("allocation", "index", "is_closed", "node")
+
+    def __init__(self, domain: bytes, index: int, node: Node, allocation: Allocation) -> None:
+        super().__init__(allocation.resources, dict(allocation.gpu_shares))
+        self.domain = domain
+        self.index = index
+        self.node = node
+        self.allocation = allocation
+        self.is_closed = False  # Its group was removed: the node gets it back when nobody uses it any more.
+
+
+def node_of(pool: ResourcePool) -> Node:
+    if isinstance(pool, Node):
+        return pool
+    assert isinstance(pool, Bundle)
+    return pool.node
 
 
 class NodePool:

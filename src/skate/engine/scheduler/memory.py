@@ -1,0 +1,35 @@
+"""Memory pressure: which worker ends, so that the machine does not.
+
+The newest lease first: least work is lost, and its client tries the task again. Actors only when no lease is left, and only those that start
+again. One at a time: the next choice waits until the last victim's process is gone.
+"""
+
+from __future__ import annotations
+
+from skate.engine.scheduler.state import State
+from skate.engine.scheduler.workers import Worker, WorkerPool
+from skate.engine.spec.events import MemoryPressure
+
+
+def relieve(state: State, workers: WorkerPool, event: MemoryPressure) -> None:
+    if any(worker.stopping and worker.end_kind == "oom" for worker in state.workers.values()):
+        return
+    victim = _choose_victim(state)
+    if victim is None:
+        return
+    used, limit = event.used_bytes / 1e9, event.limit_bytes / 1e9
+    reason = (
+        f"the machine was short of memory ({used:.3g} of {limit:.3g} GB in use), and this worker had the newest task: it was ended to save the others. "
+        "Let fewer tasks run at once (a larger num_cpus or memory= for each), or give them less to hold"
+    )
+    workers.stop(victim, "kill", reason, "oom")
+
+
+def _choose_victim(state: State) -> Worker | None:
+    for lease in reversed(state.leases.values()):
+        if not lease.worker.stopping:
+            return lease.worker
+    for worker in reversed(state.workers.values()):
+        if worker.actor is not None and worker.actor.restarts_left != 0 and not worker.stopping:
+            return worker
+    return None

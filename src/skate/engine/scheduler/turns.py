@@ -1,0 +1,253 @@
+"""Turns: who must give back, when others wait for what they hold.
+
+A lease is kept by its client as long as it has tasks for it. So when somebody waits, leases are called back (`LeaseRevoked`: return it when
+its tasks are done): from those who hold more than the one who waits, after a quantum; and from those who do not ask for more and so may
+hold it idle, after a few. The returned one goes to whoever waits first, and the one who lost it waits for the next turn.
+
+A request that needs what several leases hold would wait forever beside a stream of small ones: each returned piece would be taken at once. So
+for a short time drivers' other requests are held back for it (never those of workers: what runs may need them to get done).
+The time is bounded, since a task may run for hours; it doubles with every try in vain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from skate.engine.scheduler.node_pool import OPEN, ResourcePool
+from skate.engine.scheduler.placement import candidates
+from skate.engine.scheduler.state import State
+from skate.engine.scheduler.waiting import Line, Request, Shape
+from skate.engine.spec.messages import LeaseRevoked
+from skate.engine.spec.resources import Resources
+
+if TYPE_CHECKING:
+    from skate.engine.scheduler.leases import Lease
+    from skate.engine.scheduler.placement_groups import PlacementGroup
+
+Party = tuple[int, object]  # (client, shape): those who compete.
+_IDLE_QUANTA = 4  # A lease of somebody who does not ask for more is called back after this many quanta.
+_REQUESTS_SEEN_MAX = 32  # Per client, shape and look.
+_HOLD_MAX_S = 8.0
+
+
+class Turns:
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.serve: Callable[[Line], None]  # Set by `Serving`.
+        self.pending_groups: Callable[[], Sequence[PlacementGroup]] = lambda: ()
+        self._looked_s: dict[bytes, float] = {}
+
+    # ------------------------------------------------------------ holding back
+
+    def is_held_back(self, line: Line, request: Request) -> bool:
+        held_for = line.held_for
+        if held_for is None or held_for is request.shape:
+            return False
+        if line.held_until_s <= self._state.now_s:
+            line.held_for = None
+            return False
+        return request.client.is_driver and request.actor is None and not line.held_names.isdisjoint(request.shape.need)
+
+    def next_request(self, line: Line, shape: Shape) -> Request | None:
+        """The next one of a shape that is not held back."""
+        first = shape.first()
+        if line.held_for is None or not self.is_held_back(line, first):
+            return first
+        for of_client in shape.by_client.values():
+            for request in of_client.values():
+                if not self.is_held_back(line, request):
+                    return request
+                if request.actor is None:
+                    break  # All lease requests of a client are alike.
+        return None
+
+    # ------------------------------------------------------------ calling back
+
+    def someone_waits(self, line: Line, request: Request) -> None:
+        """A request could not be served. A client that adds to what it waits for already changes little: one look per quantum does."""
+        state = self._state
+        of_client = request.shape.by_client[request.client.number]
+        next_look_s = self._looked_s.get(line.domain, -1e9) + state.config.lease_quantum_s
+        if len(of_client) == 1 or state.now_s >= next_look_s:
+            self.look(line)
+        else:
+            self._look_at(line, next_look_s)
+
+    def _look_at(self, line: Line, at_s: float) -> None:
+        if not line.turn_timer_s or line.turn_timer_s > at_s:
+            line.turn_timer_s = at_s
+            self._state.timers.set(at_s, lambda: self._on_timer(line, at_s))
+
+    def _on_timer(self, line: Line, at_s: float) -> None:
+        if line.turn_timer_s == at_s:
+            line.turn_timer_s = 0.0
+            if line.shapes or (line.domain == OPEN and self.pending_groups()):
+                self.serve(line)  # Held-back requests may go on now.
+                if not line.shapes:
+                    self.look(line)
+
+    def look(self, line: Line) -> None:
+        """Call leases back so that everybody who waits in this line gets a turn."""
+        state = self._state
+        self._looked_s[line.domain] = state.now_s
+        groups = self.pending_groups() if line.domain == OPEN else ()
+        leases = [lease for lease in state.leases.values() if lease.shape.domain == line.domain]
+        if leases and (line.shapes or groups):
+            _Look(state, line, leases, self).run(groups)
+        if line.held_for is not None:
+            self._look_at(line, line.held_until_s)
+
+    def look_again(self, line: Line, at_s: float) -> None:
+        self._look_at(line, at_s)
+
+    def hold(self, line: Line, waiter: Shape | PlacementGroup, names: frozenset[str]) -> None:
+        """Let drivers' other requests wait until `waiter` has got what was called back for it."""
+        if line.held_for is not None and line.held_until_s > self._state.now_s:
+            return
+        if line.held_for is not None or waiter.hold_s == 0.0:
+            waiter.hold_s = min(_HOLD_MAX_S, max(self._state.config.hold_first_s, waiter.hold_s * 2))
+        line.held_for = waiter
+        line.held_names = names
+        line.held_until_s = self._state.now_s + waiter.hold_s
+
+
+class _Look:
+    """One look at a line: who waits, who holds, what is on its way back."""
+
+    def __init__(self, state: State, line: Line, leases: list[Lease], turns: Turns) -> None:
+        self._state = state
+        self._line = line
+        self._turns = turns
+        self._holds: dict[Party, int] = {}
+        self._by_pool: dict[ResourcePool, list[Lease]] = {}  # Those that can be called back.
+        self._spare: dict[ResourcePool, Resources] = {}  # What is free or on its way back, less what is promised.
+        for lease in leases:
+            allocation = lease.worker.allocation
+            if allocation is None:
+                continue
+            pool = allocation.pool
+            if lease.is_revoked or lease.worker.stopping:
+                spare = self._spare_of(pool)
+                for name in allocation.resources:
+                    spare[name] = spare.get(name, 0) + allocation.held(name)
+            else:
+                party = (lease.client.number, lease.shape)
+                self._holds[party] = self._holds.get(party, 0) + 1
+                self._by_pool.setdefault(pool, []).append(lease)
+
+    def _spare_of(self, pool: ResourcePool) -> Resources:
+        spare = self._spare.get(pool)
+        if spare is None:
+            spare = self._spare[pool] = dict(pool.free)
+        return spare
+
+    def run(self, groups: Sequence[PlacementGroup]) -> None:
+        for group in groups:
+            self._gather_for_group(group)
+        for shape in self._line.shapes.values():
+            pools = self._pools(shape)
+            for client, of_client in shape.by_client.items():
+                held = self._holds.get((client, shape), 0)
+                wanted = min(len(of_client), _REQUESTS_SEEN_MAX)
+                for _ in range(wanted):
+                    if not self._gather(shape, pools, shape.need, (client, shape), held):
+                        break
+                    held += 1
+
+    def _pools(self, shape: Shape) -> Sequence[ResourcePool]:
+        if not shape.domain:
+            return candidates(self._state, shape)
+        group = self._state.groups.get(shape.domain)
+        return group.bundles_for(shape.bundle) if group is not None and group.is_created else ()
+
+    def _gather_for_group(self, group: PlacementGroup) -> None:
+        victims = 0
+        names: set[str] = set()
+        for held, need in enumerate(group.specs):
+            before = len(self._state.commands)
+            if not self._gather(group, self._state.nodes.alive, need, (0, group), held, is_quiet=True):
+                break
+            victims += len(self._state.commands) - before
+            names.update(need)
+        if victims:
+            self._turns.hold(self._line, group, frozenset(names))
+
+    def _gather(
+        self,
+        waiter: Shape | PlacementGroup,
+        pools: Sequence[ResourcePool],
+        need: Resources,
+        party: Party,
+        held: int,
+        *,
+        is_quiet: bool = False,
+    ) -> bool:
+        """Promise what one request needs, from what is free or on its way, and from leases that are called back now."""
+        for pool in pools:
+            spare = self._spare_of(pool)
+            if all(spare.get(name, 0) >= amount for name, amount in need.items()):
+                return self._promise(spare, need)
+        for pool in pools:
+            if any(pool.total.get(name, 0) < amount for name, amount in need.items()) or pool not in self._by_pool:
+                continue
+            victims = self._choose_victims(pool, need, party, held)
+            if not victims:
+                continue
+            for lease in victims:
+                self._call_back(lease, pool)
+            if len(victims) > 1 and not is_quiet:
+                self._turns.hold(self._line, waiter, frozenset(need))
+            return self._promise(self._spare_of(pool), need)
+        return False
+
+    def _promise(self, spare: Resources, need: Resources) -> bool:
+        for name, amount in need.items():
+            spare[name] = spare.get(name, 0) - amount
+        return True
+
+    def _choose_victims(self, pool: ResourcePool, need: Resources, party: Party, held: int) -> list[Lease]:
+        """Leases that together free what is missing, the longest held first; none if they would not do."""
+        spare = self._spare_of(pool)
+        missing = {name: amount - spare.get(name, 0) for name, amount in need.items() if amount > spare.get(name, 0)}
+        state = self._state
+        quantum_s = state.config.lease_quantum_s
+        victims: list[Lease] = []
+        taken: dict[Party, int] = {}
+        not_before_s = 0.0
+        for lease in self._by_pool[pool]:
+            holder = (lease.client.number, lease.shape)
+            allocation = lease.worker.allocation
+            if holder == party or allocation is None or not any(allocation.held(name) > 0 for name in missing):
+                continue
+            if self._holds[holder] - taken.get(holder, 0) > held:
+                ripe_s = lease.granted_s + quantum_s
+            elif not lease.client.requests:
+                ripe_s = lease.granted_s + quantum_s * _IDLE_QUANTA
+            else:
+                continue
+            if ripe_s > state.now_s:
+                not_before_s = min(not_before_s or ripe_s, ripe_s)
+                continue
+            victims.append(lease)
+            taken[holder] = taken.get(holder, 0) + 1
+            for name in list(missing):
+                missing[name] -= allocation.held(name)
+                if missing[name] <= 0:
+                    del missing[name]
+            if not missing:
+                return victims
+        if not_before_s:
+            self._turns.look_again(self._line, not_before_s)
+        return []
+
+    def _call_back(self, lease: Lease, pool: ResourcePool) -> None:
+        lease.is_revoked = True
+        self._state.send(lease.client.number, LeaseRevoked(lease.number))
+        self._holds[lease.client.number, lease.shape] -= 1
+        self._by_pool[pool].remove(lease)
+        spare = self._spare_of(pool)
+        allocation = lease.worker.allocation
+        assert allocation is not None
+        for name in allocation.resources:
+            spare[name] = spare.get(name, 0) + allocation.held(name)
