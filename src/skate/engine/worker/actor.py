@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from skate.config import RESULT_FLUSH_S
 from skate.engine.client import errors
 from skate.engine.object_store.serialization import unpack
-from skate.engine.spec import messages as m
-from skate.engine.spec import task_events
+from skate.engine.spec import messages as m, task_events
 from skate.engine.spec.ids import owner_of
 from skate.engine.worker import arguments
 from skate.engine.worker.events import error_text
@@ -110,7 +109,7 @@ class ActorHost:
             code = exit_code_of(error) if isinstance(error, SystemExit) else 0
             self.exit_on_purpose(code, f"the constructor of {spec.class_name} asked to exit")
             leave(runtime, 0)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001
             failure = error
         if runtime.is_fork:
             runtime.leave_fork(failure)
@@ -161,7 +160,7 @@ class ActorHost:
             return self.spec.class_name
         try:
             return " ".join(repr(self.instance).split())[:_LABEL_CHARS_MAX] or self.spec.class_name
-        except Exception:
+        except Exception:  # noqa: BLE001
             return self.spec.class_name
 
     # ------------------------------------------------------------ methods
@@ -214,7 +213,7 @@ class ActorHost:
         if last_word is not None:
             try:
                 last_word(self.instance)
-            except Exception:
+            except Exception:  # noqa: BLE001
                 import traceback
 
                 traceback.print_exc()

@@ -149,7 +149,7 @@ class AsyncActor(ActorHost):
         error_row = ""
         try:
             outcome = await self._perform(running)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001
             if runtime.is_fork:
                 runtime.leave_fork(error)
             error_row = error_text(error)

@@ -18,13 +18,12 @@ import socket
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from skate.config import FLUSH_WATCH_S
-from skate.engine.spec import messages as m
-from skate.engine.spec import task_events
+from skate.engine.spec import messages as m, task_events
 from skate.engine.spec.ids import owner_of
 from skate.engine.transport.channel import Channel, ChannelClosedError
 from skate.engine.worker.interrupts import RETRY_S
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from skate.engine.worker.runtime import WorkerRuntime
 
 EVENTS_TICK_S = 0.25
+NODE_DEATH_PATIENCE_S = 0.2
 _QUIET_LOOKS_MAX = 20
 _decode = msgspec.msgpack.Decoder(m.NODE_TO_WORKER).decode
 _encode = msgspec.msgpack.Encoder().encode
@@ -48,6 +48,7 @@ class Control:
         self._poll = select.poll()
         self._poll.register(self._channel.fd, select.POLLIN)
         self._poll.register(self._wake_fd, select.POLLIN)
+        self._node_pid = os.getppid()
         self.is_awake = False
         self.is_watching = False
         self._quiet_looks = 0
@@ -90,7 +91,7 @@ class Control:
                     self._look_at_results()
                 if self.is_awake:
                     self._tick()
-        except BaseException:
+        except BaseException:  # noqa: BLE001
             if self._runtime.is_fork:
                 return
             import traceback
@@ -184,12 +185,26 @@ class Control:
         except ChannelClosedError:
             self._end_with_session()
 
-    def _end_with_session(self) -> NoReturn:
+    def announce_leaving(self) -> None:
+        """Tell the node that this process is about to end by itself: what it still does (exit handlers) has its grace only."""
+        try:
+            self._channel.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def _end_with_session(self) -> None:
+        """The node has closed the control socket: it is dead, unless we are leaving, or it has given this worker up."""
         import shutil
 
         if self._runtime.is_fork:
             os._exit(1)
-        shutil.rmtree(self._runtime.boot.session_dir, ignore_errors=True)
+        if self._runtime.is_leaving:
+            threading.Event().wait()  # The thread that leaves ends the process.
+        deadline_s = time.monotonic() + NODE_DEATH_PATIENCE_S  # A dying process closes its sockets before its children know.
+        while os.getppid() == self._node_pid and time.monotonic() < deadline_s:
+            time.sleep(0.005)
+        if os.getppid() != self._node_pid:
+            shutil.rmtree(self._runtime.boot.session_dir, ignore_errors=True)
         if os.getpgrp() == os.getpid():
             os.killpg(0, signal.SIGKILL)
         os._exit(1)

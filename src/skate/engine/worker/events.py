@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from skate.engine.spec import messages as m
-from skate.engine.spec import task_events
+from skate.engine.spec import messages as m, task_events
 
 if TYPE_CHECKING:
     from skate.engine.client.client import Client
@@ -40,6 +39,6 @@ def error_text(error: BaseException) -> str:
     """Type and message of an error, short enough for a table."""
     try:
         text = f"{type(error).__name__}: {error}"
-    except Exception:
+    except Exception:  # noqa: BLE001
         text = type(error).__name__
     return text[:ERROR_TEXT_MAX]

@@ -14,8 +14,7 @@ from skate.config import INLINE_BYTES_MAX
 from skate.engine.client import errors
 from skate.engine.object_store import serialization
 from skate.engine.object_store.serialization import Packed, pack
-from skate.engine.spec import messages as m
-from skate.engine.spec import task_events
+from skate.engine.spec import messages as m, task_events
 from skate.engine.spec.ids import owner_of, return_id
 from skate.engine.worker import arguments
 from skate.engine.worker.events import ROWS_MAX, error_text
@@ -68,7 +67,7 @@ class Executor:
         error_row = ""
         try:
             outcome = self._perform(link, call, bound, is_main)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001
             if runtime.is_fork:
                 runtime.leave_fork(error)
             outcome = self.failed(error, running, start_ns)
@@ -313,7 +312,7 @@ class Executor:
                 attempt=call.attempt,
                 duration_s=(time_ns() - start_ns) * 1e-9,
             )
-        except Exception as trouble:  # An error that resists everything must not end the worker.
+        except Exception as trouble:  # noqa: BLE001  # An error that resists everything must not end the worker.
             text = f"{template.name}() raised a {type(error).__name__} that can't be told: {type(trouble).__name__}: {trouble}"
             data = errors.pack_system_error("error", text)
         retryable = template.retry_exceptions and self._is_retryable(error, bound)
@@ -325,7 +324,7 @@ class Executor:
         if bound.retry_types is None:
             try:
                 bound.retry_types = pickle.loads(bound.template.retry_types)
-            except Exception:  # Types that don't exist here can't have been raised here.
+            except Exception:  # noqa: BLE001  # Types that don't exist here can't have been raised here.
                 bound.retry_types = ()
         return isinstance(error, bound.retry_types or ())
 

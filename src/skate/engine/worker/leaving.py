@@ -21,8 +21,10 @@ THREADS_PATIENCE_S = 1.0
 
 def leave(runtime: WorkerRuntime, code: int) -> NoReturn:
     """Flush, run exit handlers, end. From any thread; never returns."""
+    runtime.is_leaving = True
     for link in runtime.links.all():
         link.results.drain(SEND_PATIENCE_S)
+    runtime.control.announce_leaving()
     if runtime.host is not None:
         runtime.host.shut_down()
     _run_exit_handlers()
@@ -46,7 +48,7 @@ def leave(runtime: WorkerRuntime, code: int) -> NoReturn:
 def _run_exit_handlers() -> None:
     try:
         atexit._run_exitfuncs()
-    except BaseException:  # A handler raised (Python has printed it): we end all the same.
+    except BaseException:  # noqa: BLE001  # A handler raised (Python has printed it): we end all the same.
         pass
 
 

@@ -31,7 +31,7 @@ def run_worker(boot: WorkerBoot, client_fd: int, control_fd: int, arena_fd: int)
     try:
         runtime = start(boot, client_fd, control_fd, arena_fd)
         serve(runtime)
-    except BaseException:
+    except BaseException:  # noqa: BLE001
         import traceback
 
         traceback.print_exc()

@@ -16,8 +16,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from skate.engine.spec import messages as m
-from skate.engine.spec import task_events
+from skate.engine.spec import messages as m, task_events
 from skate.engine.spec.boot import WorkerBoot
 from skate.engine.spec.resources import to_amounts
 from skate.engine.worker.environment import Environment
@@ -87,6 +86,7 @@ class WorkerRuntime:
         self.exit_code: int | None = None  # Set when the worker is to end after the calls it has received.
         self.event_kind = task_events.TASK
         self.actor = b""
+        self.is_leaving = False
         self.is_fork = False  # This process is a child that user code forked.
         self.wake_main: Callable[[], None] = self.links.wake
         self._block_depth = 0

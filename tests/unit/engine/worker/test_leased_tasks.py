@@ -65,7 +65,8 @@ def test_calls_that_were_taken_back_do_not_run(lease: Caller, tmp_path: Any) -> 
     lease.wait(calls[3].seq)
     lease.send(*calls[4:])
     lease.wait(calls[5].seq)
-    assert open(log).read() == "3 4 5 "
+    with open(log) as file:
+        assert file.read() == "3 4 5 "
 
 
 def tokens_left(lease: Caller) -> int:

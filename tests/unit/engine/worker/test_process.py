@@ -240,13 +240,37 @@ def test_exit_handlers_run_at_a_graceful_end(node: Node, tmp_path: Any) -> None:
     lease.close()
 
 
-def test_the_end_of_the_node_is_the_end_of_the_worker(node: Node) -> None:
-    open(os.path.join(node.session_dir, "session.json"), "w").close()
+def test_a_worker_that_the_node_gave_up_ends(node: Node) -> None:
     node.control.sock.close()
-    node.until(lambda: True)
     node.is_over = True
     assert node.wait_exit() in (1, -signal.SIGKILL)
-    assert not os.path.exists(node.session_dir)
+    assert os.path.exists(node.session_dir)
+
+
+def test_the_death_of_the_node_is_the_end_of_worker_and_session_directory() -> None:
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            node = Node()
+            node.lease().result(os.getpid)
+            os.write(write, json.dumps([node.pid, node.session_dir]).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with open(read) as file:
+        worker, session_dir = json.load(file)
+    os.waitpid(pid, 0)
+    worker_harness.wait_until(lambda: not os.path.exists(session_dir))
+    worker_harness.wait_until(lambda: not is_alive(worker))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_worker_without_work_stays_asleep(lease: Caller) -> None:

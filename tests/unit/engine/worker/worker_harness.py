@@ -24,8 +24,7 @@ import msgspec
 
 from skate.engine.client.tasks import Slot
 from skate.engine.object_store.serialization import ERROR, pack, unpack, unpack_stored
-from skate.engine.spec import messages as m
-from skate.engine.spec import task_events
+from skate.engine.spec import messages as m, task_events
 from skate.engine.spec.boot import JobInfo, WorkerBoot
 from skate.engine.spec.ids import return_id
 from skate.engine.transport import tokens
@@ -56,6 +55,14 @@ class Hooks:
     def attach(self, the_client: Any, the_runtime: Any) -> None:
         global runtime, client
         runtime, client = the_runtime, the_client
+
+
+def wait_until(is_true: Callable[[], bool]) -> None:
+    """For what happens to nobody's descriptor."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not is_true():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.005)
 
 
 def new_task(caller: int = CALLER) -> bytes:
@@ -112,6 +119,7 @@ class Node:
         self.client = Channel(client_here)
         self.control = Channel(control_here)
         self.is_over = False
+        self._callers: list[Caller] = []
 
     # ------------------------------------------------------------ orders
 
@@ -293,6 +301,8 @@ class Node:
             except ProcessLookupError:
                 os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
+        for caller in self._callers:
+            caller.close()
         self.client.close()
         self.control.close()
         os.close(self._output_fd)
@@ -307,6 +317,7 @@ class Caller:
 
     def __init__(self, node: Node, channel: Channel, token_read: int, token_write: int, client_id: int) -> None:
         self.node = node
+        node._callers.append(self)
         self.channel = channel
         self.token_read, self.token_write = token_read, token_write
         self.client_id = client_id
@@ -418,4 +429,4 @@ class Caller:
         self.token_read = self.token_write = -1
 
 
-__all__ = ["CALLER", "WORKER", "Caller", "Node", "Slot", "socket", "Iterator"]
+__all__ = ["CALLER", "WORKER", "Caller", "Iterator", "Node", "Slot", "socket"]
