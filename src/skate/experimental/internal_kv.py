@@ -26,7 +26,8 @@ def _internal_kv_put(
 
 
 def _internal_kv_get(key: str | bytes, *, namespace: str | bytes | None = None) -> bytes | None:
-    return current.active().kv_get(_full(key, namespace))
+    value: bytes | None = current.active().kv_get(_full(key, namespace))
+    return value
 
 
 def _internal_kv_exists(key: str | bytes, *, namespace: str | bytes | None = None) -> bool:

@@ -92,8 +92,9 @@ class _RemotePdb(Pdb):
             listener.close()
             if os.path.exists(path):
                 os.unlink(path)
-        self._file: Any = self._link.makefile("rw", buffering=1)
-        super().__init__(stdin=self._file, stdout=self._file)
+        # Two files: one that is written to forgets what it has read ahead.
+        self._files: tuple[Any, Any] = (self._link.makefile("r"), self._link.makefile("w", buffering=1))
+        super().__init__(stdin=self._files[0], stdout=self._files[1])
         self.use_rawinput = False
         self.prompt = "(skate-pdb) "
 
@@ -123,7 +124,7 @@ class _RemotePdb(Pdb):
 
     def _hang_up(self) -> None:
         self.set_continue()
-        for end in (self._file, self._link):
+        for end in (*self._files, self._link):
             try:
                 end.close()
             except OSError:

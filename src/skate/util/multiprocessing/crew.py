@@ -169,10 +169,11 @@ class Crew:
 
     def _settle(self, batch: _Batch) -> None:
         """Take a batch's reply, keep its worker busy, deliver the results."""
-        error = batch.future.exception()
+        future, batch.future = batch.future, None  # Breaks a cycle: the future's callback holds the batch.
+        error = future.exception()
         answers: list[Any] = []
         if error is None:
-            duration_s, answers = batch.future.result()
+            duration_s, answers = future.result()
         elif batch.worker is not None and len(batch.jobs) > 1 and not isinstance(error, RayActorError):
             answers = _ask_one_by_one(batch, error)
         with self._lock:
