@@ -450,22 +450,14 @@ class Shell:
     def _start_worker(self, c: e.StartWorker) -> None:
         self._ensure_warm()
         job = self.job_infos.get(c.job) or self.job_infos[0]
-        program = self.environments.program(c.env, job)
-        if program is not None:  # Its argument list has a limit, and it starts with this environ anyway.
-            job = msgspec.structs.replace(job, environ={})
-        boot = WorkerBoot(
-            c.worker,
-            self._welcome(c.worker, job.namespace, c.job),
-            self.config.session_dir,
-            self.config.hooks,
-            job,
-            c.env,
-            c.node,
-        )
+        welcome = self._welcome(c.worker, job.namespace, c.job)
         try:
-            worker = self.pool.start(boot, program)
-            self.state.on_worker_started(worker)
-        except OSError as error:
+            program = self.environments.program(c.env, job)
+            if program is not None:  # Its argument list has a limit, and it starts with this environ anyway.
+                job = msgspec.structs.replace(job, environ={})
+            boot = WorkerBoot(c.worker, welcome, self.config.session_dir, self.config.hooks, job, c.env, c.node)
+            self.state.on_worker_started(self.pool.start(boot, program))
+        except (OSError, ValueError) as error:
             text = f"the machine cannot start another process: {error}"
             self.log(text)
             # Not now: the commands that follow are about this worker.
