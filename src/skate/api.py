@@ -347,7 +347,7 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
     """
     try:
         backend = current.active()
-        if timeout is not None and (timeout.__class__ not in _NUMBERS or timeout < 0):
+        if timeout is not None and (timeout.__class__ not in _NUMBERS or not timeout >= 0):
             _check_timeout("get", timeout)
         if isinstance(refs, ObjectRef):
             return backend.get((refs,), timeout)[0]
@@ -451,7 +451,7 @@ def wait(
         if isinstance(refs, ObjectRef | ObjectRefGenerator):
             raise TypeError(f"wait() takes a list of refs, not a single {type(refs).__name__}: write skate.wait([ref])")
         raise TypeError(f"wait() takes a list of refs, not {type(refs).__name__}")
-    if timeout is not None and (timeout.__class__ not in _NUMBERS or timeout < 0):
+    if timeout is not None and (timeout.__class__ not in _NUMBERS or not timeout >= 0):
         _check_timeout("wait", timeout)
     if isinstance(num_returns, bool) or not isinstance(num_returns, int):
         raise TypeError(f"wait(): num_returns={num_returns!r} must be an int")

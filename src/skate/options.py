@@ -44,10 +44,9 @@ def _count_from(least: int, wanted: str) -> Checker:
 
 def check_amount(name: str, value: Any) -> None:
     """A resource amount: finite, not negative, no finer than 0.0001."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        if not hasattr(value, "__float__") or isinstance(value, str):
-            raise TypeError(_wrong(name, value, "a number"))
-        value = float(value)
+    if isinstance(value, bool) or not hasattr(value, "__float__"):  # NumPy's numbers are welcome.
+        raise TypeError(_wrong(name, value, "a number"))
+    value = float(value) if not isinstance(value, int) else value
     if not value >= 0 or value == float("inf"):
         raise ValueError(_wrong(name, value, "a finite number that is not negative"))
     if 0 < value < _FINEST or abs(value / _FINEST - round(value / _FINEST)) > 1e-3:
@@ -445,9 +444,9 @@ def _placement(options: Mapping[str, Any], resources: dict[str, float], backend:
         fields["soft"] = strategy.soft
     else:
         labels.update({label: _selector(expression) for label, expression in strategy.hard.items()})
-        soft = {label: _selector(expression) for label, expression in strategy.soft.items()}
+        soft = {label: _selector(expression) for label, expression in strategy.soft.items() if label not in strategy.hard}
         if soft:
-            return Placement(resources, labels=_first_match(backend, [{**labels, **soft}, labels]), runtime_env=_env(options))
+            labels = _first_match(backend, [{**labels, **soft}, labels])
     fallbacks = options.get("fallback_strategy")
     if fallbacks:
         labels = _first_match(backend, [labels, *(dict(entry["label_selector"]) for entry in fallbacks)])
