@@ -19,9 +19,8 @@ def check_invariants(scheduler: Scheduler) -> None:
     for node in state.nodes:
         for number in node.idle:
             worker = state.workers[number]
-            assert worker.state == "idle" and worker.allocation is None, (
-                f"worker {number} is listed as idle but is {worker.state}"
-            )
+            assert worker.state == "idle", f"worker {number} is listed as idle but is {worker.state}"
+            assert worker.allocation is None, f"idle worker {number} holds {worker.allocation.resources}"
 
 
 def _check_amounts(scheduler: Scheduler) -> None:
@@ -73,9 +72,8 @@ def _check_leases(scheduler: Scheduler) -> None:
     for number, lease in state.leases.items():
         assert lease.worker.number not in seen, f"worker {lease.worker.number} was granted twice"
         seen.add(lease.worker.number)
-        assert lease.worker.lease is lease and state.workers.get(lease.worker.number) is lease.worker, (
-            f"lease {number} has no worker"
-        )
+        assert lease.worker.lease is lease
+        assert state.workers.get(lease.worker.number) is lease.worker, f"lease {number} has no worker"
         assert state.clients.get(lease.client.number) is lease.client, f"lease {number} of a client that is gone"
         assert lease.client.leases.get(number) is lease
         assert lease.worker.actor is None, f"lease {number} is of an actor's worker"
@@ -110,7 +108,9 @@ def _check_actors(scheduler: Scheduler) -> None:
         holder = scheduler.actors.named(key) if key else None
         if actor.state == DEAD:
             assert holder is not actor, f"dead actor {actor.id.hex()} has a name"
-            assert actor.worker is None and actor.request is None and not actor.watchers
+            assert actor.worker is None
+            assert actor.request is None
+            assert not actor.watchers
             continue
         if key and actor.ending is None:
             assert holder is actor, f"actor {actor.id.hex()} lives and its name belongs to another"

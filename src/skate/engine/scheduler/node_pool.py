@@ -202,7 +202,7 @@ def _sum(amounts: Iterator[Resources]) -> Resources:
 
 
 def _gpu_slots(units: int) -> dict[int, int]:
-    slots = {number: UNITS for number in range(units // UNITS)}
+    slots = dict.fromkeys(range(units // UNITS), UNITS)
     if units % UNITS:
         slots[len(slots)] = units % UNITS
     return slots

@@ -118,10 +118,11 @@ class Notices:
         counts: dict[str, int] = {}
         for worker in state.workers.values():
             allocation, actor = worker.allocation, worker.actor
-            if allocation is not None and actor is not None and allocation.pool.domain == shape.domain:
-                if any(allocation.held(name) > 0 for name in shape.need):
-                    what = f"actor {actor.spec.class_name}"
-                    counts[what] = counts.get(what, 0) + 1
+            if allocation is None or actor is None or allocation.pool.domain != shape.domain:
+                continue
+            if any(allocation.held(name) > 0 for name in shape.need):
+                what = f"actor {actor.spec.class_name}"
+                counts[what] = counts.get(what, 0) + 1
         if shape.domain == OPEN:
             for group in state.groups.values():
                 if group.is_created and any(name in spec for spec in group.specs for name in shape.need):

@@ -33,19 +33,9 @@ _GONE = "this placement group is not known: it was removed long ago, or never cr
 
 class PlacementGroup:
     __slots__ = (
-        "bundles",
-        "detached",
-        "hold_s",
-        "id",
-        "is_removed",
-        "is_told_infeasible",
-        "job",
-        "name_key",
-        "since_s",
-        "specs",
-        "strategy",
-        "watchers",
-    )
+        "bundles", "detached", "hold_not_before_s", "hold_s", "id", "is_removed", "is_told_infeasible", "job", "name_key", "since_s",
+        "specs", "strategy", "watchers",
+    )  # fmt: skip
 
     def __init__(self, message: CreatePlacementGroup, job: int, since_s: float) -> None:
         self.id = message.group
@@ -59,6 +49,7 @@ class PlacementGroup:
         self.is_removed = False
         self.is_told_infeasible = False
         self.hold_s = 0.0  # See `turns`.
+        self.hold_not_before_s = 0.0
         self.watchers: dict[int, None] = {}
 
     @property
@@ -155,6 +146,7 @@ class PlacementGroups:
                 line = self._serving.line(OPEN)
                 if line.held_for is group:
                     line.held_for = None
+                group.hold_s = group.hold_not_before_s = 0.0
 
     def _wait(self, group: PlacementGroup) -> None:
         self._pending[group.id] = group
@@ -234,7 +226,10 @@ class PlacementGroups:
         for watcher in group.watchers:
             state.send(watcher, PlacementGroupUpdate(group.id, "REMOVED", reason))
         group.watchers = {}
-        state.freed[OPEN] = None  # Those who were held back for it.
+        line = self._serving.line(OPEN)
+        if line.held_for is group:
+            line.held_for = None
+        state.freed[OPEN] = None
         self._tombstones.add(group.id)
 
     def on_job_ended(self, job: int) -> None:

@@ -32,9 +32,8 @@ from skate.engine.scheduler.placement_groups import PlacementGroups
 from skate.engine.scheduler.serving import Serving
 from skate.engine.scheduler.state import State
 from skate.engine.scheduler.turns import Turns
-from skate.engine.scheduler.workers import Worker, WorkerPool
-from skate.engine.spec import events as e
-from skate.engine.spec import messages as m
+from skate.engine.scheduler.workers import WorkerPool
+from skate.engine.spec import events as e, messages as m
 from skate.engine.spec.ids import owner_of
 from skate.engine.spec.resources import UNITS
 

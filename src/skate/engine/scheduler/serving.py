@@ -164,7 +164,7 @@ class Serving:
                     self._give(request, pool)
                     is_fruitful = True
         if line.shapes:
-            self._turns.look(line)
+            self._turns.look_soon(line, self._state.config.lease_quantum_s)
 
     def _give(self, request: Request, pool: ResourcePool) -> None:
         if request.shape.strategy == "SPREAD" and isinstance(pool, Node):
@@ -194,5 +194,5 @@ class Serving:
                 shape.domain,
                 request.captures,
                 client.namespace,
-            )  # fmt: skip
+            )
         )

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from skate.engine.scheduler.placement_groups import PlacementGroup
 
 Party = tuple[int, object]  # (client, shape): those who compete.
+_NEWCOMER_QUANTA = 0.1
 _IDLE_QUANTA = 4  # A lease of somebody who does not ask for more is called back after this many quanta.
 _REQUESTS_SEEN_MAX = 32  # Per client, shape and look.
 _HOLD_MAX_S = 8.0
+_HOLD_PAUSE = 4  # After a hold in vain, others go on for so many times its length.
 
 
 class Turns:
@@ -36,7 +38,6 @@ class Turns:
         self._state = state
         self.serve: Callable[[Line], None]  # Set by `Serving`.
         self.pending_groups: Callable[[], Sequence[PlacementGroup]] = lambda: ()
-        self._looked_s: dict[bytes, float] = {}
 
     # ------------------------------------------------------------ holding back
 
@@ -65,16 +66,20 @@ class Turns:
     # ------------------------------------------------------------ calling back
 
     def someone_waits(self, line: Line, request: Request) -> None:
-        """A request could not be served. A client that adds to what it waits for already changes little: one look per quantum does."""
-        state = self._state
-        of_client = request.shape.by_client[request.client.number]
-        next_look_s = self._looked_s.get(line.domain, -1e9) + state.config.lease_quantum_s
-        if len(of_client) == 1 or state.now_s >= next_look_s:
+        """A request could not be served. One more of a client that waits already changes little."""
+        quantum_s = self._state.config.lease_quantum_s
+        is_new = len(request.shape.by_client[request.client.number]) == 1
+        self.look_soon(line, quantum_s * _NEWCOMER_QUANTA if is_new else quantum_s)
+
+    def look_soon(self, line: Line, distance_s: float) -> None:
+        """Look, now or by a timer: not sooner than `distance_s` after the last look. Looks cost, and a thousand may begin to wait at once."""
+        at_s = line.looked_s + distance_s
+        if self._state.now_s >= at_s:
             self.look(line)
         else:
-            self._look_at(line, next_look_s)
+            self.look_at(line, at_s)
 
-    def _look_at(self, line: Line, at_s: float) -> None:
+    def look_at(self, line: Line, at_s: float) -> None:
         if not line.turn_timer_s or line.turn_timer_s > at_s:
             line.turn_timer_s = at_s
             self._state.timers.set(at_s, lambda: self._on_timer(line, at_s))
@@ -90,26 +95,24 @@ class Turns:
     def look(self, line: Line) -> None:
         """Call leases back so that everybody who waits in this line gets a turn."""
         state = self._state
-        self._looked_s[line.domain] = state.now_s
+        line.looked_s = state.now_s
         groups = self.pending_groups() if line.domain == OPEN else ()
         leases = [lease for lease in state.leases.values() if lease.shape.domain == line.domain]
         if leases and (line.shapes or groups):
             _Look(state, line, leases, self).run(groups)
         if line.held_for is not None:
-            self._look_at(line, line.held_until_s)
-
-    def look_again(self, line: Line, at_s: float) -> None:
-        self._look_at(line, at_s)
+            self.look_at(line, line.held_until_s)
 
     def hold(self, line: Line, waiter: Shape | PlacementGroup, names: frozenset[str]) -> None:
         """Let drivers' other requests wait until `waiter` has got what was called back for it."""
-        if line.held_for is not None and line.held_until_s > self._state.now_s:
+        now_s = self._state.now_s
+        if waiter.hold_not_before_s > now_s or (line.held_for is not None and line.held_until_s > now_s):
             return
-        if line.held_for is not None or waiter.hold_s == 0.0:
-            waiter.hold_s = min(_HOLD_MAX_S, max(self._state.config.hold_first_s, waiter.hold_s * 2))
+        waiter.hold_s = min(_HOLD_MAX_S, max(self._state.config.hold_first_s, waiter.hold_s * 2))
         line.held_for = waiter
         line.held_names = names
-        line.held_until_s = self._state.now_s + waiter.hold_s
+        line.held_until_s = now_s + waiter.hold_s
+        waiter.hold_not_before_s = line.held_until_s + waiter.hold_s * _HOLD_PAUSE
 
 
 class _Look:
@@ -131,7 +134,7 @@ class _Look:
                 spare = self._spare_of(pool)
                 for name in allocation.resources:
                     spare[name] = spare.get(name, 0) + allocation.held(name)
-            else:
+            elif any(allocation.held(name) for name in allocation.resources):  # Not one that has lent all it had.
                 party = (lease.client.number, lease.shape)
                 self._holds[party] = self._holds.get(party, 0) + 1
                 self._by_pool.setdefault(pool, []).append(lease)
@@ -146,14 +149,27 @@ class _Look:
         for group in groups:
             self._gather_for_group(group)
         for shape in self._line.shapes.values():
+            if not self._by_pool:
+                return
             pools = self._pools(shape)
             for client, of_client in shape.by_client.items():
                 held = self._holds.get((client, shape), 0)
+                first = next(iter(of_client.values()))
+                if not first.client.is_driver and first.actor is None and not self._is_ripe(first):
+                    continue
                 wanted = min(len(of_client), _REQUESTS_SEEN_MAX)
                 for _ in range(wanted):
                     if not self._gather(shape, pools, shape.need, (client, shape), held):
                         break
                     held += 1
+
+    def _is_ripe(self, request: Request) -> bool:
+        """A worker's request is mostly served by what the worker lends as soon as it waits: give it that time."""
+        ripe_s = request.since_s + self._state.config.lease_quantum_s
+        if ripe_s > self._state.now_s:
+            self._turns.look_at(self._line, ripe_s)
+            return False
+        return True
 
     def _pools(self, shape: Shape) -> Sequence[ResourcePool]:
         if not shape.domain:
@@ -238,7 +254,7 @@ class _Look:
             if not missing:
                 return victims
         if not_before_s:
-            self._turns.look_again(self._line, not_before_s)
+            self._turns.look_at(self._line, not_before_s)
         return []
 
     def _call_back(self, lease: Lease, pool: ResourcePool) -> None:
@@ -246,6 +262,8 @@ class _Look:
         self._state.send(lease.client.number, LeaseRevoked(lease.number))
         self._holds[lease.client.number, lease.shape] -= 1
         self._by_pool[pool].remove(lease)
+        if not self._by_pool[pool]:
+            del self._by_pool[pool]
         spare = self._spare_of(pool)
         allocation = lease.worker.allocation
         assert allocation is not None

@@ -45,7 +45,7 @@ class Shape:
     """What requests that fit or do not fit together have in common."""
 
     __slots__ = (
-        "bundle", "by_client", "count", "domain", "env", "epoch", "hold_s", "is_feasible", "job", "key", "labels", "need", "node", "notified",
+        "bundle", "by_client", "count", "domain", "env", "epoch", "hold_not_before_s", "hold_s", "is_feasible", "job", "key", "labels", "need", "node", "notified",
         "soft", "strategy",
     )  # fmt: skip
 
@@ -68,6 +68,7 @@ class Shape:
         self.epoch = -1  # Of the node pool, when `is_feasible` was found out.
         self.is_feasible = True
         self.hold_s = 0.0  # How long others were last held back for it: see `turns`.
+        self.hold_not_before_s = 0.0
         self.notified: set[tuple[int, str]] = set()  # (client, which notice)
 
     def first(self) -> Request:
@@ -77,7 +78,7 @@ class Shape:
 class Line:
     """All that waits in one domain."""
 
-    __slots__ = ("domain", "held_for", "held_names", "held_until_s", "shapes", "turn_timer_s")
+    __slots__ = ("domain", "held_for", "held_names", "held_until_s", "looked_s", "shapes", "turn_timer_s")
 
     def __init__(self, domain: bytes) -> None:
         self.domain = domain
@@ -85,6 +86,7 @@ class Line:
         self.held_for: object = None  # The shape or group that resources are being gathered for.
         self.held_names: frozenset[str] = frozenset()
         self.held_until_s = 0.0
+        self.looked_s = -1e9  # When `turns` looked at it last.
         self.turn_timer_s = 0.0  # When somebody's turn ends; 0: no timer is set.
 
     def add(self, request: Request) -> None:
@@ -106,21 +108,21 @@ class Line:
         if of_client is None or of_client.pop(request.key, None) is None:
             return False
         shape.count -= 1
+        if self.held_for is shape and not shape.count:
+            self.held_for = None
         if not of_client:
             del shape.by_client[client]
         if not shape.count:
             self.shapes.pop(shape.key, None)
-            if self.held_for is shape:
-                self.held_for = None
         return True
 
     def take_turn(self, request: Request) -> None:
         """It is served: its client and its shape go to the end of their rows."""
         shape = request.shape
         self.remove(request)
-        if self.held_for is shape or not shape.count:
-            self.held_for = None if self.held_for is shape else self.held_for
-            shape.hold_s = 0.0
+        if self.held_for is shape:
+            self.held_for = None
+        shape.hold_s = shape.hold_not_before_s = 0.0
         if request.client.number in shape.by_client:
             shape.by_client.move_to_end(request.client.number)
         if shape.count:
