@@ -15,7 +15,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if not sys.platform.startswith("linux"):
-    raise ImportError(f"skate needs Linux (memfd, SOCK_SEQPACKET, pidfd); this is {sys.platform}. On Windows it works inside WSL 2.")
+    raise ImportError(
+        f"skate needs Linux (memfd, SOCK_SEQPACKET, pidfd); this is {sys.platform}. On Windows it works inside WSL 2."
+    )
 
 from skate.actor import get_actor, kill, method
 from skate.api import (
@@ -76,15 +78,15 @@ __all__ = [
 ]  # fmt: skip
 
 _LAZY = {  # Name → module it is in; the module itself where the two are the same.
-    **dict.fromkeys(
-        ("ActorClassID", "ActorID", "FunctionID", "JobID", "NodeID", "ObjectID", "PlacementGroupID", "TaskID", "UniqueID", "WorkerID"),
-        "_ids",
-    ),
+    "ActorClassID": "_ids", "ActorID": "_ids", "FunctionID": "_ids", "JobID": "_ids", "NodeID": "_ids", "ObjectID": "_ids",
+    "PlacementGroupID": "_ids", "TaskID": "_ids", "UniqueID": "_ids", "WorkerID": "_ids",
     "LoggingConfig": "api",
     "get_runtime_context": "runtime_context",
     "timeline": "timeline",
-}
-_MODULES = ("cloudpickle", "cluster_utils", "dag", "exceptions", "experimental", "metrics", "runtime_context", "runtime_env", "state", "util")
+}  # fmt: skip
+_MODULES = frozenset({
+    "cloudpickle", "cluster_utils", "dag", "exceptions", "experimental", "metrics", "runtime_context", "runtime_env", "state", "util",
+})  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

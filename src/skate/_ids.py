@@ -23,7 +23,9 @@ class BaseID:
 
     def __init__(self, binary: bytes) -> None:
         if not isinstance(binary, bytes):
-            raise TypeError(f"{type(self).__name__} is made from bytes, not from {type(binary).__name__}; from_hex takes a string")
+            raise TypeError(
+                f"{type(self).__name__} is made from bytes, not from {type(binary).__name__}; from_hex takes a string"
+            )
         self._binary = binary
 
     @classmethod

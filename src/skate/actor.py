@@ -253,7 +253,9 @@ class ActorClass(Generic[T]):
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         name, call = self.__name__, shown_call(args, kwargs)
-        raise TypeError(f"{name!r} is an actor class and can't be called directly: write {name}.remote({call}), not {name}({call})")
+        raise TypeError(
+            f"{name!r} is an actor class and can't be called directly: write {name}.remote({call}), not {name}({call})"
+        )
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> NoReturn:
         raise TypeError(

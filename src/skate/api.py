@@ -146,7 +146,17 @@ def init(
         shown = ", ".join(f"{name!r}{near(name, (*_KNOWN, *_ACCEPTED))}" for name in unknown)
         raise RuntimeError(f"init(): unknown keyword argument(s): {shown}")
     options = _init_options(
-        address, num_cpus, num_gpus, resources, labels, object_store_memory, local_mode, log_to_driver, namespace, runtime_env, others
+        address,
+        num_cpus,
+        num_gpus,
+        resources,
+        labels,
+        object_store_memory,
+        local_mode,
+        log_to_driver,
+        namespace,
+        runtime_env,
+        others,
     )
     running = current.peek()
     if running is not None:
@@ -183,7 +193,9 @@ def _init_options(
         if isinstance(object_store_memory, bool) or not isinstance(object_store_memory, int | float):
             raise TypeError(f"init(): object_store_memory must be a number of bytes, not {object_store_memory!r}")
         if object_store_memory < 1 << 20:
-            raise ValueError(f"init(): object_store_memory={object_store_memory!r} is in bytes and must be at least {1 << 20} (1 MiB)")
+            raise ValueError(
+                f"init(): object_store_memory={object_store_memory!r} is in bytes and must be at least {1 << 20} (1 MiB)"
+            )
         object_store_memory = int(object_store_memory)
     for name, flag in (("local_mode", local_mode), ("log_to_driver", log_to_driver)):
         if not isinstance(flag, bool):
@@ -202,7 +214,9 @@ def _init_options(
         env = dict(RuntimeEnv(**runtime_env))
     if local_mode:
         if address not in (None, "inline", "local"):
-            raise ValueError(f"init(): local_mode=True runs everything in this process: it can't be combined with address={address!r}")
+            raise ValueError(
+                f"init(): local_mode=True runs everything in this process: it can't be combined with address={address!r}"
+            )
         address = "inline"
     return InitOptions(
         address=address or None,
@@ -390,7 +404,9 @@ def _check_refs(function: str, refs: Sequence[Any], kinds: set[type]) -> None:
         return
     for index, ref in enumerate(refs):
         if not isinstance(ref, ObjectRef):
-            raise TypeError(f"{function}() takes ObjectRefs; number {index} of the list is {type(ref).__name__} ({ref!r}){_hint_for(ref)}")
+            raise TypeError(
+                f"{function}() takes ObjectRefs; number {index} of the list is {type(ref).__name__} ({ref!r}){_hint_for(ref)}"
+            )
 
 
 def _hint_for(value: Any) -> str:
@@ -423,7 +439,9 @@ def put(value: T, *, _owner: ActorHandle[Any] | None = None, _tensor_transport: 
         ObjectStoreFullError, OutOfDiskError: There is no room and none can be made.
     """
     if isinstance(value, ObjectRef):
-        raise TypeError("put() takes a value, and this is an ObjectRef already: use it as it is, or put a list that holds it, [ref]")
+        raise TypeError(
+            "put() takes a value, and this is an ObjectRef already: use it as it is, or put a list that holds it, [ref]"
+        )
     if isinstance(value, ObjectRefGenerator):
         raise TypeError("put() takes a value; an ObjectRefGenerator can't be stored: put the list of its refs")
     if _owner is None:
@@ -574,4 +592,3 @@ def get_gpu_ids() -> list[int] | list[str]:
     """The GPUs this process may use; numbers, or strings where CUDA_VISIBLE_DEVICES has names."""
     ids = current.active().runtime_context().get("accelerator_ids", {}).get("GPU", [])
     return [int(one) for one in ids] if all(str(one).isdigit() for one in ids) else list(ids)
-

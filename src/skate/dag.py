@@ -99,7 +99,9 @@ class ClassNode(DAGNode):
         if name not in self._class._table.methods:
             from skate._signature import near
 
-            raise AttributeError(f"actor class {self._class.__name__!r} has no method {name!r}{near(name, self._class._table.methods)}")
+            raise AttributeError(
+                f"actor class {self._class.__name__!r} has no method {name!r}{near(name, self._class._table.methods)}"
+            )
         return _UnboundMethod(self, name, {})
 
     def _run(self, run: _Run) -> Any:
@@ -187,7 +189,9 @@ class InputAttributeNode(DAGNode):
         try:
             return run.args[key] if isinstance(key, int) else run.kwargs[key]
         except (IndexError, KeyError):
-            raise ValueError(f"the graph uses input {key!r}, and execute() was given {len(run.args)} values and {sorted(run.kwargs)}") from None
+            raise ValueError(
+                f"the graph uses input {key!r}, and execute() was given {len(run.args)} values and {sorted(run.kwargs)}"
+            ) from None
 
 
 class MultiOutputNode(DAGNode):
@@ -215,7 +219,9 @@ def _fill(value: Any, run: _Run) -> Any:
     if isinstance(value, DAGNode):
         result = run.results[id(value)]
         if result is run:
-            raise ValueError("execute() was given several values: the graph has to use the parts of its InputNode, such as node[0] or node.name")
+            raise ValueError(
+                "execute() was given several values: the graph has to use the parts of its InputNode, such as node[0] or node.name"
+            )
         return result
     if type(value) is list:
         return [_fill(one, run) for one in value]

@@ -1,7 +1,7 @@
 """Generators: what a task or method that yields gives its caller.
 
-    ObjectRefGenerator          items are there one by one, while the generator still runs (`num_returns="streaming"`, the default of generators)
-    DynamicObjectRefGenerator   all refs at once, as the value of one ref (`num_returns="dynamic"`)
+ObjectRefGenerator          items are there one by one, while the generator still runs (`num_returns="streaming"`, the default of generators)
+DynamicObjectRefGenerator   all refs at once, as the value of one ref (`num_returns="dynamic"`)
 """
 
 from __future__ import annotations
@@ -146,4 +146,3 @@ class DynamicObjectRefGenerator(Generic[T]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._refs,)
-

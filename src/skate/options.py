@@ -138,7 +138,9 @@ def _concurrency_groups(name: str, value: Any) -> None:
 def _strategy(name: str, value: Any) -> None:
     if isinstance(value, str):
         if value not in ("DEFAULT", "SPREAD"):
-            raise ValueError(_wrong(name, value, '"DEFAULT", "SPREAD" or a strategy object') + near(value.upper(), ("DEFAULT", "SPREAD")))
+            raise ValueError(
+                _wrong(name, value, '"DEFAULT", "SPREAD" or a strategy object') + near(value.upper(), ("DEFAULT", "SPREAD"))
+            )
         return
     from skate import scheduling_strategies as strategies
 
@@ -246,8 +248,10 @@ METHOD_OPTIONS: dict[str, Checker] = {
 }
 CALL_OPTIONS: dict[str, Checker] = {**METHOD_OPTIONS, "name": _text}
 
-_UNIQUE_MEANING = {**{name: "actors" for name in ACTOR_OPTIONS}, **{name: "methods" for name in METHOD_OPTIONS}} | {
-    name: "tasks" for name in TASK_OPTIONS
+_OWNERS = {
+    **dict.fromkeys(ACTOR_OPTIONS, "actors"),
+    **dict.fromkeys(METHOD_OPTIONS, "methods"),
+    **dict.fromkeys(TASK_OPTIONS, "tasks"),
 }
 
 
@@ -256,15 +260,19 @@ def _check(what: str, allowed: Mapping[str, Checker], options: Mapping[str, Any]
         checker = allowed.get(name)
         if checker is None:
             hint = near(name, allowed)
-            owner = _UNIQUE_MEANING.get(name)
+            owner = _OWNERS.get(name)
             if owner is not None and not hint:
                 hint = f": it is an option of {owner}"
-            raise ValueError(f"{name!r} is not an option of {what}{hint} (options: {', '.join(n for n in allowed if n[0] != '_')})")
+            raise ValueError(
+                f"{name!r} is not an option of {what}{hint} (options: {', '.join(n for n in allowed if n[0] != '_')})"
+            )
         if value is not None:
             checker(name, value)
     group = options.get("placement_group", "default")
     if group not in (None, "default") and options.get("scheduling_strategy") is not None:
-        raise ValueError("placement_group is the deprecated form of scheduling_strategy=PlacementGroupSchedulingStrategy(…): give one of them")
+        raise ValueError(
+            "placement_group is the deprecated form of scheduling_strategy=PlacementGroupSchedulingStrategy(…): give one of them"
+        )
     return dict(options)
 
 
@@ -273,14 +281,18 @@ def check_task(options: Mapping[str, Any], *, in_options: bool = False) -> Optio
     if in_options and "max_calls" in options:
         raise ValueError("max_calls can't be set in .options(): write it at the definition, @skate.remote(max_calls=…)")
     if checked.get("object_store_memory") is not None:
-        raise ValueError("object_store_memory is not an option of a task; skate.init(object_store_memory=…) sets the store's size")
+        raise ValueError(
+            "object_store_memory is not an option of a task; skate.init(object_store_memory=…) sets the store's size"
+        )
     return checked
 
 
 def check_actor(options: Mapping[str, Any], *, in_options: bool = False) -> Options:
     checked = _check("an actor", ACTOR_OPTIONS, options)
     if in_options and "concurrency_groups" in options:
-        raise ValueError("concurrency_groups can't be set in .options(): write it at the class, @skate.remote(concurrency_groups=…)")
+        raise ValueError(
+            "concurrency_groups can't be set in .options(): write it at the class, @skate.remote(concurrency_groups=…)"
+        )
     return checked
 
 
@@ -311,7 +323,9 @@ def returns_of(options: Mapping[str, Any], name: str, *, is_generator: bool, may
     return int(wanted)
 
 
-def task_spec(function: Callable[..., Any], name: str, num_returns: int, options: Mapping[str, Any], backend: Backend) -> TaskSpec:
+def task_spec(
+    function: Callable[..., Any], name: str, num_returns: int, options: Mapping[str, Any], backend: Backend
+) -> TaskSpec:
     resources = _resources(options)
     resources.setdefault("CPU", 1.0)
     max_calls = options.get("max_calls")
@@ -440,7 +454,9 @@ def _placement(options: Mapping[str, Any], resources: dict[str, float], backend:
         try:
             fields["node"] = bytes.fromhex(strategy.node_id)
         except ValueError:
-            raise ValueError(f"NodeAffinitySchedulingStrategy: node_id={strategy.node_id!r} is not a node id: see skate.nodes()") from None
+            raise ValueError(
+                f"NodeAffinitySchedulingStrategy: node_id={strategy.node_id!r} is not a node id: see skate.nodes()"
+            ) from None
         fields["soft"] = strategy.soft
     else:
         labels.update({label: _selector(expression) for label, expression in strategy.hard.items()})

@@ -113,7 +113,9 @@ def placement_group(
                 raise TypeError(f"placement_group: bundle {index}: names of resources are strings, not {resource!r}")
             check_amount("num_gpus" if resource == "GPU" else f"placement_group: bundle {index}: {resource!r}", amount)
     if strategy not in STRATEGIES:
-        raise ValueError(f"placement_group: strategy={strategy!r} must be one of {', '.join(STRATEGIES)}{near(str(strategy), STRATEGIES)}")
+        raise ValueError(
+            f"placement_group: strategy={strategy!r} must be one of {', '.join(STRATEGIES)}{near(str(strategy), STRATEGIES)}"
+        )
     if not isinstance(name, str):
         raise TypeError(f"placement_group: name must be a string, not {name!r}")
     if lifetime not in (None, "detached"):

@@ -107,7 +107,9 @@ class RemoteFunction(Generic[P, Out]):
             key = known = None
         if known is not None:
             return known
-        variant: RemoteFunction[P, Any] = RemoteFunction(self._function, {**self._options, **check_task(options, in_options=True)})
+        variant: RemoteFunction[P, Any] = RemoteFunction(
+            self._function, {**self._options, **check_task(options, in_options=True)}
+        )
         if key is not None:
             if len(self._variants) >= _VARIANTS_MAX:
                 self._variants.clear()
@@ -159,7 +161,13 @@ def is_function(thing: Any) -> bool:
     if isinstance(thing, types.FunctionType | types.BuiltinFunctionType | types.MethodType):
         return True
     # Compiled by Cython and the like, or functools.partial: called like functions, of types of their own.
-    return callable(thing) and type(thing).__name__ in ("cython_function_or_method", "partial", "_lru_cache_wrapper", "nb_func", "ufunc")
+    return callable(thing) and type(thing).__name__ in (
+        "cython_function_or_method",
+        "partial",
+        "_lru_cache_wrapper",
+        "nb_func",
+        "ufunc",
+    )
 
 
 def shown_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RuntimeContext", "get_runtime_context"]
 
-I = TypeVar("I", bound=BaseID)
+AnyID = TypeVar("AnyID", bound=BaseID)
 
 
 class RuntimeContext:
@@ -116,7 +116,9 @@ class RuntimeContext:
         """
         backend = current.active()
         if backend.runtime_context().get("mode") == "driver":
-            raise RuntimeError("is_canceled was asked for in a driver: it tells a task, or an actor's call, whether it has been cancelled")
+            raise RuntimeError(
+                "is_canceled was asked for in a driver: it tells a task, or an actor's call, whether it has been cancelled"
+            )
         return backend.is_canceled()
 
     # ------------------------------------------------------------ resources
@@ -213,7 +215,7 @@ def _hex(name: str) -> str | None:
     return value.hex() if value else None
 
 
-def _id(name: str, kind: type[I]) -> I | None:
+def _id(name: str, kind: type[AnyID]) -> AnyID | None:
     value = _context().get(name)
     return kind(value) if value else None
 

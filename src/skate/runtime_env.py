@@ -30,7 +30,9 @@ class RuntimeEnvConfig(dict[str, Any]):
             raise ValueError(f"setup_timeout_seconds must be above 0, or -1 for no limit, not {setup_timeout_seconds}")
         if not isinstance(eager_install, bool):
             raise TypeError(f"eager_install must be True or False, not {eager_install!r}")
-        super().__init__(setup_timeout_seconds=setup_timeout_seconds, eager_install=eager_install, log_files=list(log_files or []))
+        super().__init__(
+            setup_timeout_seconds=setup_timeout_seconds, eager_install=eager_install, log_files=list(log_files or [])
+        )
 
 
 class RuntimeEnv(dict[str, Any]):
@@ -90,7 +92,9 @@ def _env_vars(value: Any) -> dict[str, str]:
         raise TypeError(f"runtime_env: env_vars must be a dict of name → string, not {value!r}")
     for name, text in value.items():
         if not isinstance(name, str) or not isinstance(text, str):
-            raise TypeError(f"runtime_env: env_vars names and values are strings: write {{{str(name)!r}: {str(text)!r}}}, not {name!r}: {text!r}")
+            raise TypeError(
+                f"runtime_env: env_vars names and values are strings: write {{{str(name)!r}: {str(text)!r}}}, not {name!r}: {text!r}"
+            )
     return dict(value)
 
 
@@ -145,7 +149,9 @@ def _requirements(key: str) -> Any:
                 settings["packages"] = check(settings["packages"])
             return settings
         if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
-            raise TypeError(f"runtime_env: {key} must be a list of requirements or the path of a requirements file, not {value!r}")
+            raise TypeError(
+                f"runtime_env: {key} must be a list of requirements or the path of a requirements file, not {value!r}"
+            )
         return list(value)
 
     return check

@@ -121,5 +121,7 @@ def _check_expressions(name: str, expressions: dict[str, Any] | None) -> dict[st
         if not isinstance(label, str):
             raise TypeError(f"NodeLabelSchedulingStrategy: labels are strings, not {label!r}")
         if not isinstance(expression, In | NotIn | Exists | DoesNotExist):
-            raise TypeError(f"NodeLabelSchedulingStrategy: {label!r} needs In(…), NotIn(…), Exists() or DoesNotExist(), not {expression!r}")
+            raise TypeError(
+                f"NodeLabelSchedulingStrategy: {label!r} needs In(…), NotIn(…), Exists() or DoesNotExist(), not {expression!r}"
+            )
     return expressions

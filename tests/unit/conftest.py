@@ -76,7 +76,13 @@ class FakeBackend:
         self.handles: dict[bytes, int] = {}
         self.killed: list[tuple[bytes, bool]] = []
         self.cancelled: list[tuple[ObjectRef[Any], bool, bool]] = []
-        self.context: dict[str, Any] = {"mode": "driver", "job_id": b"\0\0\0\1", "node_id": b"node", "worker_id": b"work", "namespace": "here"}
+        self.context: dict[str, Any] = {
+            "mode": "driver",
+            "job_id": b"\0\0\0\1",
+            "node_id": b"node",
+            "worker_id": b"work",
+            "namespace": "here",
+        }
         self.groups: dict[bytes, dict[str, Any]] = {}
         self.queries: list[str] = []
         self._numbers = itertools.count(1)

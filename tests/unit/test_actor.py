@@ -160,7 +160,13 @@ def test_the_spec_of_an_actor(backend: Any) -> None:
         name="n", lifetime="detached", max_restarts=-1, max_task_retries=2, max_concurrency=4, max_pending_calls=9, num_cpus=0.5
     ).remote()
     spec = backend.actor_specs[handle._actor_id.binary()]
-    assert (spec.detached, spec.max_restarts, spec.max_task_retries, spec.max_concurrency, spec.max_pending_calls) == (True, -1, 2, 4, 9)
+    assert (spec.detached, spec.max_restarts, spec.max_task_retries, spec.max_concurrency, spec.max_pending_calls) == (
+        True,
+        -1,
+        2,
+        4,
+        9,
+    )
     assert (spec.class_name, spec.is_async, spec.running_resources) == ("Plain", False, {"CPU": 0.5})
 
 

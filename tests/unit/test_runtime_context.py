@@ -12,7 +12,9 @@ import skate
 def test_in_a_driver(backend: Any) -> None:
     context = skate.get_runtime_context()
     assert (context.get_job_id(), context.get_node_id(), context.get_worker_id()) == ("00000001", b"node".hex(), b"work".hex())
-    assert (context.get_task_id(), context.get_actor_id(), context.get_actor_name(), context.get_placement_group_id()) == (None,) * 4
+    assert (context.get_task_id(), context.get_actor_id(), context.get_actor_name(), context.get_placement_group_id()) == (
+        None,
+    ) * 4
     assert context.namespace == "here"
     assert context.get_assigned_resources() == {}
     assert context.get_accelerator_ids() == {"GPU": []}

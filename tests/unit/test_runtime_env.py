@@ -13,7 +13,9 @@ from skate.runtime_env import RuntimeEnv, RuntimeEnvConfig
 
 
 def test_it_is_a_dict(tmp_path: Path) -> None:
-    env = RuntimeEnv(env_vars={"A": "1"}, working_dir=tmp_path, py_modules=[json], config=RuntimeEnvConfig(setup_timeout_seconds=5))
+    env = RuntimeEnv(
+        env_vars={"A": "1"}, working_dir=tmp_path, py_modules=[json], config=RuntimeEnvConfig(setup_timeout_seconds=5)
+    )
     assert env["working_dir"] == str(tmp_path)
     assert env["py_modules"] == [str(Path(json.__file__).parent)]
     assert env["config"]["setup_timeout_seconds"] == 5

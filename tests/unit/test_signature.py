@@ -6,8 +6,7 @@ import functools
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from skate._signature import is_coroutine, is_generator, near, signature_of
 
