@@ -1,0 +1,102 @@
+"""For all tests: a runtime directory of this run's own, the choice of backends, and the check that nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.leaks import Traces, wait_for_none
+
+BACKENDS = ("inline", "local", "ray")
+
+_RUNTIME_DIR = pytest.StashKey[Path]()
+_STARTS_PROCESSES = ("integration", "conformance")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--backend",
+        action="append",
+        choices=BACKENDS,
+        help="run the conformance suite on this backend only; may be given more than once (default: inline and local)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Sessions of this run stand in a directory of its own: the user's other sessions are not joined, and what is left is ours.
+    # Short, for a socket's path has at most 107 bytes.
+    directory = Path(tempfile.mkdtemp(prefix="skate-test-"))
+    config.stash[_RUNTIME_DIR] = directory
+    os.environ["XDG_RUNTIME_DIR"] = str(directory)
+    for name in ("RAY_ADDRESS", "SKATE_ADDRESS"):
+        os.environ.pop(name, None)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    directory = config.stash.get(_RUNTIME_DIR, None)
+    if directory is not None:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what was not asked for by --backend."""
+    chosen = config.getoption("--backend") or ["inline", "local"]
+    kept, left_out = [], []
+    for item in items:
+        parameters = getattr(item, "callspec", None)
+        backends = [value for value in parameters.params.values() if value in BACKENDS] if parameters is not None else []
+        is_for_conformance = "conformance" in item.path.parts
+        (left_out if is_for_conformance and backends and backends[0] not in chosen else kept).append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
+
+
+@pytest.fixture(scope="session")
+def runtime_dir(pytestconfig: pytest.Config) -> Path:
+    """Where the sessions of this run have their directories."""
+    return pytestconfig.stash[_RUNTIME_DIR]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_leaks_of_module(request: pytest.FixtureRequest, runtime_dir: Path) -> Iterator[None]:
+    """A module whose engine lives as long as the module: looked at when it has been shut down."""
+    if not _starts_processes(request.path):
+        yield
+        return
+    before = Traces.of_this_process(runtime_dir)
+    yield
+    assert not _is_initialized(), f"{request.path.name} left the engine running: end with skate.shutdown()"
+    left = wait_for_none(before, runtime_dir)
+    assert not left, f"{request.path.name} left behind:\n  " + "\n  ".join(left)
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(request: pytest.FixtureRequest, runtime_dir: Path, no_leaks_of_module: None) -> Iterator[None]:
+    """A test that starts and ends an engine by itself leaves nothing."""
+    is_excused = request.node.get_closest_marker("leaks_ok") is not None
+    if is_excused or not _starts_processes(request.path) or _is_initialized():
+        yield
+        return
+    before = Traces.of_this_process(runtime_dir)
+    yield
+    if _is_initialized():
+        return  # The module's engine: `no_leaks_of_module` looks at what it leaves.
+    left = wait_for_none(before, runtime_dir)
+    assert not left, "left behind:\n  " + "\n  ".join(left)
+
+
+def _starts_processes(path: Path) -> bool:
+    return any(part in _STARTS_PROCESSES for part in path.parts)
+
+
+def _is_initialized() -> bool:
+    """Without importing skate for tests that do not."""
+    skate = sys.modules.get("skate")
+    return skate is not None and bool(skate.is_initialized())
