@@ -61,7 +61,7 @@ class BaseID:
         return not self._binary.strip(b"\xff")
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other._binary == self._binary  # type: ignore[attr-defined]
+        return type(other) is type(self) and other._binary == self._binary
 
     def __hash__(self) -> int:
         return hash((type(self).__name__, self._binary))
@@ -69,7 +69,7 @@ class BaseID:
     def __lt__(self, other: Any) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return self._binary < other._binary  # type: ignore[no-any-return]
+        return self._binary < other._binary
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._binary.hex()})"

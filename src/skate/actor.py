@@ -279,9 +279,10 @@ def _empty_class() -> ActorClass[Any]:
 
 
 def _constructor_signature(cls: type) -> Signature:
-    if cls.__init__ is not object.__init__:  # type: ignore[misc]
-        return signature_of(cls.__init__, skip_first=True)  # type: ignore[misc]
-    return Signature() if cls.__new__ is object.__new__ else ANYTHING
+    constructor, maker = getattr(cls, "__init__"), getattr(cls, "__new__")  # noqa: B009
+    if constructor is not object.__init__:
+        return signature_of(constructor, skip_first=True)
+    return Signature() if maker is object.__new__ else ANYTHING
 
 
 # ---------------------------------------------------------------- handles
@@ -396,10 +397,10 @@ class ActorMethod:
     def options(self, **options: Any) -> ActorMethod:
         """The same method with other options for this call: `handle.read.options(concurrency_group="io").remote()`."""
         entry = self._entry
+        key: Any = tuple(sorted(options.items(), key=_name_of))
         try:
-            key = tuple(sorted(options.items()))
             variant = entry.variants.get(key)
-        except TypeError:  # A value that can't be hashed or sorted.
+        except TypeError:  # A value that can't be hashed.
             key = variant = None
         if variant is None:
             checked = check_call(options)
@@ -431,6 +432,10 @@ class ActorMethod:
 
     def __repr__(self) -> str:
         return f"<method {self._entry.name} of {self._handle!r}>"
+
+
+def _name_of(option: tuple[str, Any]) -> str:
+    return option[0]
 
 
 def make_handle(actor_id: bytes, handle_meta: bytes) -> ActorHandle[Any]:

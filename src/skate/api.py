@@ -266,9 +266,9 @@ class _Decorate(Protocol):
     """What `remote(num_cpus=…)` returns."""
 
     @overload
-    def __call__(self, thing: type[T], /) -> ActorClass[T]: ...
+    def __call__(self, thing: type[T], /) -> ActorClass[T]: ...  # type: ignore[overload-overlap]
     @overload
-    def __call__(self, thing: Callable[P, Iterator[R] | AsyncIterator[R]], /) -> RemoteFunction[P, ObjectRefGenerator[R]]: ...
+    def __call__(self, thing: Callable[P, Iterator[R] | AsyncIterator[R]], /) -> RemoteFunction[P, ObjectRefGenerator[R]]: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, thing: Callable[P, R], /) -> RemoteFunction[P, ObjectRef[R]]: ...
 
@@ -277,15 +277,15 @@ class _DecorateReturning(Protocol):
     """What `remote(num_returns=…)` returns: how many refs a call gives depends on the number."""
 
     @overload
-    def __call__(self, thing: type[T], /) -> ActorClass[T]: ...
+    def __call__(self, thing: type[T], /) -> ActorClass[T]: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, thing: Callable[P, Any], /) -> RemoteFunction[P, Any]: ...
 
 
 @overload
-def remote(thing: type[T], /) -> ActorClass[T]: ...
+def remote(thing: type[T], /) -> ActorClass[T]: ...  # type: ignore[overload-overlap]
 @overload
-def remote(thing: Callable[P, Iterator[R] | AsyncIterator[R]], /) -> RemoteFunction[P, ObjectRefGenerator[R]]: ...
+def remote(thing: Callable[P, Iterator[R] | AsyncIterator[R]], /) -> RemoteFunction[P, ObjectRefGenerator[R]]: ...  # type: ignore[overload-overlap]
 @overload
 def remote(thing: Callable[P, R], /) -> RemoteFunction[P, ObjectRef[R]]: ...
 @overload

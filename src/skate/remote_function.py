@@ -58,7 +58,7 @@ class RemoteFunction(Generic[P, Out]):
         self._num_returns = returns_of(
             options, name, is_generator=is_generator(function), may_return_generator=hasattr(function, "__wrapped__")
         )
-        self._prepared: tuple[Backend | None, Any] = (None, None)
+        self._prepared: tuple[Any, Any] = (None, None)  # (backend, its token)
         self._group = b""  # The placement group the token is for, in a worker.
         self._watches_group = False
         self._variants: dict[Any, RemoteFunction[P, Any]] = {}
@@ -90,7 +90,7 @@ class RemoteFunction(Generic[P, Out]):
         """
         if kwargs or not self._least <= len(args) <= self._most:
             self._signature.check(f"{self._name}.remote", args, kwargs)
-        backend = current.active()
+        backend: Backend = current.active()
         prepared_for, token = self._prepared
         if prepared_for is not backend or (self._watches_group and captured_group(backend) != self._group):
             token = self._prepare(backend)
@@ -100,10 +100,10 @@ class RemoteFunction(Generic[P, Out]):
 
     def options(self, **options: Any) -> RemoteFunction[P, Any]:
         """The same function with other options: `square.options(num_cpus=2).remote(3)`."""
+        key: Any = tuple(sorted(options.items(), key=_name_of))
         try:
-            key = tuple(sorted(options.items()))
             known = self._variants.get(key)
-        except TypeError:  # A value that can't be hashed or sorted.
+        except TypeError:  # A value that can't be hashed.
             key = known = None
         if known is not None:
             return known
@@ -181,6 +181,10 @@ def _shown(value: Any) -> str:
         if len(text) <= 30:
             return text
     return "…"
+
+
+def _name_of(option: tuple[str, Any]) -> str:
+    return option[0]
 
 
 def _is_in_worker(backend: Backend) -> bool:

@@ -159,12 +159,9 @@ class RuntimeContext:
     def get(self) -> dict[str, Any]:
         """Deprecated: ask for what you need by its own method."""
         _deprecated("get()", "the get_…() methods")
-        ids = {"job_id": _id("job_id", JobID), "node_id": _id("node_id", NodeID), "namespace": self.namespace}
-        for name, kind in (("task_id", TaskID), ("actor_id", ActorID)):
-            value = _id(name, kind)
-            if value is not None:
-                ids[name] = value
-        return ids
+        ids: dict[str, Any] = {"job_id": _id("job_id", JobID), "node_id": _id("node_id", NodeID), "namespace": self.namespace}
+        ids |= {"task_id": _id("task_id", TaskID), "actor_id": _id("actor_id", ActorID)}
+        return {name: value for name, value in ids.items() if value is not None}
 
     @property
     def job_id(self) -> JobID | None:
