@@ -109,7 +109,7 @@ class ActorHost:
             code = exit_code_of(error) if isinstance(error, SystemExit) else 0
             self.exit_on_purpose(code, f"the constructor of {spec.class_name} asked to exit")
             leave(runtime, 0)
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             failure = error
         if runtime.is_fork:
             runtime.leave_fork(failure)
@@ -160,7 +160,7 @@ class ActorHost:
             return self.spec.class_name
         try:
             return " ".join(repr(self.instance).split())[:_LABEL_CHARS_MAX] or self.spec.class_name
-        except Exception:  # noqa: BLE001
+        except Exception:
             return self.spec.class_name
 
     # ------------------------------------------------------------ methods
@@ -213,7 +213,7 @@ class ActorHost:
         if last_word is not None:
             try:
                 last_word(self.instance)
-            except Exception:  # noqa: BLE001
+            except Exception:
                 import traceback
 
                 traceback.print_exc()
@@ -277,9 +277,12 @@ class SyncActor(ActorHost):
             if not link.is_open:
                 self.executor.drop_arguments(call)  # Its caller is gone: nobody wants the answer.
                 continue
+            bound = link.bounds[call.template]
+            if touched and not bound.is_quick:
+                links.flush(touched)
             end_ns = run(link, call)
             touched.add(link)
-            if link.bounds[call.template].template.flush_each or end_ns - link.results.since_ns > _FLUSH_NS:
+            if bound.template.flush_each or end_ns - link.results.since_ns > _FLUSH_NS:
                 link.results.flush()
             elif ready and not control.is_watching:
                 control.watch()

@@ -35,11 +35,12 @@ _EAGER = {"eager_start": True} if hasattr(asyncio, "eager_task_factory") else {}
 class Limit:
     """How many calls of one concurrency group may run at a time."""
 
-    __slots__ = ("running", "size", "waiting")
+    __slots__ = ("is_starting", "running", "size", "waiting")
 
     def __init__(self, size: int) -> None:
         self.size = max(1, size)
         self.running = 0
+        self.is_starting = False
         self.waiting: deque[tuple[Link, m.Call, Bound]] = deque()
 
 
@@ -139,6 +140,16 @@ class AsyncActor(ActorHost):
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
+    def _start_waiting(self, limit: Limit) -> None:
+        if limit.is_starting:  # A call that was started eagerly has ended at once: the loop below goes on, without recursion.
+            return
+        limit.is_starting = True
+        try:
+            while limit.waiting and limit.running < limit.size:
+                self._start(*limit.waiting.popleft(), limit)
+        finally:
+            limit.is_starting = False
+
     async def _run(self, running: Running, limit: Limit) -> None:
         runtime = self.runtime
         call, link = running.call, running.link
@@ -149,7 +160,7 @@ class AsyncActor(ActorHost):
         error_row = ""
         try:
             outcome = await self._perform(running)
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             if runtime.is_fork:
                 runtime.leave_fork(error)
             error_row = error_text(error)
@@ -165,8 +176,7 @@ class AsyncActor(ActorHost):
         self._flush_soon(link)
         limit.running -= 1
         self._unfinished -= 1
-        while limit.waiting and limit.running < limit.size:
-            self._start(*limit.waiting.popleft(), limit)
+        self._start_waiting(limit)
         if runtime.exit_code is not None:
             self._stop_if_done()
 

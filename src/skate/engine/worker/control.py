@@ -91,7 +91,7 @@ class Control:
                     self._look_at_results()
                 if self.is_awake:
                     self._tick()
-        except BaseException:  # noqa: BLE001
+        except BaseException:
             if self._runtime.is_fork:
                 return
             import traceback

@@ -63,7 +63,7 @@ class Environment:
 
             module, _, function = hook.rpartition(".")
             getattr(importlib.import_module(module), function)()
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             self.error = f"worker_process_setup_hook {hook!r} failed: {type(error).__name__}: {error}"
 
     def restore_directory(self) -> None:

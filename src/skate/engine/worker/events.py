@@ -39,6 +39,6 @@ def error_text(error: BaseException) -> str:
     """Type and message of an error, short enough for a table."""
     try:
         text = f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001
+    except Exception:
         text = type(error).__name__
     return text[:ERROR_TEXT_MAX]

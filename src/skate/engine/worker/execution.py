@@ -33,6 +33,7 @@ _BY_CONTENT = serialization._BY_CONTENT
 _NONE = _dumps(None, 5)
 _NO_ARGUMENTS = arguments.NO_ARGUMENTS
 STREAMING, DYNAMIC = -1, -2
+QUICK_US = 1000
 OK, FAILED, CANCELLED, EXITED = 0, 1, 2, 3
 _EVENT_STATUS = (task_events.FINISHED, task_events.FAILED, task_events.CANCELLED, task_events.FINISHED)
 
@@ -67,7 +68,7 @@ class Executor:
         error_row = ""
         try:
             outcome = self._perform(link, call, bound, is_main)
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             if runtime.is_fork:
                 runtime.leave_fork(error)
             outcome = self.failed(error, running, start_ns)
@@ -89,6 +90,7 @@ class Executor:
         call = running.call
         end_us = end_ns // 1000
         outcome.duration_us = max(0, end_us - running.start_us)
+        running.bound.is_quick = outcome.duration_us < QUICK_US
         rows = runtime.events.rows
         rows.append(
             (
@@ -312,7 +314,7 @@ class Executor:
                 attempt=call.attempt,
                 duration_s=(time_ns() - start_ns) * 1e-9,
             )
-        except Exception as trouble:  # noqa: BLE001  # An error that resists everything must not end the worker.
+        except Exception as trouble:  # An error that resists everything must not end the worker.
             text = f"{template.name}() raised a {type(error).__name__} that can't be told: {type(trouble).__name__}: {trouble}"
             data = errors.pack_system_error("error", text)
         retryable = template.retry_exceptions and self._is_retryable(error, bound)
@@ -324,7 +326,7 @@ class Executor:
         if bound.retry_types is None:
             try:
                 bound.retry_types = pickle.loads(bound.template.retry_types)
-            except Exception:  # noqa: BLE001  # Types that don't exist here can't have been raised here.
+            except Exception:  # Types that don't exist here can't have been raised here.
                 bound.retry_types = ()
         return isinstance(error, bound.retry_types or ())
 

@@ -142,6 +142,6 @@ def _refresh(function: Any, digest: bytes) -> Any:
         found: Any = importlib.reload(module)
         for part in qualname.split("."):
             found = getattr(found, part)
-    except Exception:  # noqa: BLE001
+    except Exception:
         return function  # The module can't be loaded twice; what we have is the best there is.
     return found

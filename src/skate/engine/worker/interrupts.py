@@ -19,6 +19,7 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 from skate.engine.client.pump import Pump
+from skate.engine.worker.streams import AsyncSteps, awaiting
 
 if TYPE_CHECKING:
     from skate.engine.worker.runtime import WorkerRuntime
@@ -37,6 +38,8 @@ def call_user(function: Any, args: Any, kwargs: Any) -> Any:
 
 
 _DOOR = call_user.__code__
+# Engine frames between the door and an async generator: nothing of theirs is torn by an exception.
+_PASSABLE: frozenset[CodeType] = frozenset({AsyncSteps.__next__.__code__, awaiting.__code__})
 
 
 class Interrupts:
@@ -100,7 +103,7 @@ class Interrupts:
             code = frame.f_code
             if code is _DOOR:
                 return True
-            if (not waits and code.co_filename.startswith(_OURS)) or code.co_name == "__del__":
+            if (not waits and code not in _PASSABLE and code.co_filename.startswith(_OURS)) or code.co_name == "__del__":
                 return False
             frame = frame.f_back
         return False

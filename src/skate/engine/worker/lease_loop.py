@@ -80,6 +80,8 @@ class LeaseLoop:
             if call is None:
                 continue
             bound = link.bounds[call.template]
+            if not bound.is_quick:
+                results.flush()  # Not to wait for a call that takes long, and perhaps holds the GIL.
             end_ns = run(link, call)
             if bound.template.max_calls:
                 self._count(link, bound)

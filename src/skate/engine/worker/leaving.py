@@ -48,7 +48,7 @@ def leave(runtime: WorkerRuntime, code: int) -> NoReturn:
 def _run_exit_handlers() -> None:
     try:
         atexit._run_exitfuncs()
-    except BaseException:  # noqa: BLE001  # A handler raised (Python has printed it): we end all the same.
+    except BaseException:  # A handler raised (Python has printed it): we end all the same.
         pass
 
 

@@ -8,18 +8,34 @@ Three threads of ours:
 
 from __future__ import annotations
 
+import faulthandler
+import gc
+import importlib
 import os
+import socket
 import sys
 from typing import Any, NoReturn
 
+import msgspec
+
+# All that a worker needs is imported here, before the node forks the first one; asyncio, heavier than the rest together, is not.
+from skate.engine.client import current
+from skate.engine.client.client import Client
+from skate.engine.object_store.arena import Arena
 from skate.engine.spec import messages as m
 from skate.engine.spec.boot import WorkerBoot
+from skate.engine.transport.channel import Channel
+from skate.engine.worker import threaded_actor  # noqa: F401
+from skate.engine.worker.actor import become_actor
+from skate.engine.worker.control import Control
+from skate.engine.worker.execution import Executor
+from skate.engine.worker.lease_loop import LeaseLoop
+from skate.engine.worker.leaving import leave
+from skate.engine.worker.runtime import WorkerRuntime
 
 
 def main() -> NoReturn:
     """argv: client fd, control fd, arena fd, WorkerBoot as JSON."""
-    import msgspec
-
     client_fd, control_fd, arena_fd = (int(argument) for argument in sys.argv[1:4])
     for fd in (client_fd, control_fd, arena_fd):
         os.set_inheritable(fd, False)
@@ -31,7 +47,7 @@ def run_worker(boot: WorkerBoot, client_fd: int, control_fd: int, arena_fd: int)
     try:
         runtime = start(boot, client_fd, control_fd, arena_fd)
         serve(runtime)
-    except BaseException:  # noqa: BLE001
+    except BaseException:
         import traceback
 
         traceback.print_exc()
@@ -41,19 +57,8 @@ def run_worker(boot: WorkerBoot, client_fd: int, control_fd: int, arena_fd: int)
             os._exit(1)
 
 
-def start(boot: WorkerBoot, client_fd: int, control_fd: int, arena_fd: int) -> Any:
+def start(boot: WorkerBoot, client_fd: int, control_fd: int, arena_fd: int) -> WorkerRuntime:
     """Set up everything but the loop; returns the `WorkerRuntime`."""
-    import faulthandler
-    import gc
-    import socket
-
-    from skate.engine.client import current
-    from skate.engine.client.client import Client
-    from skate.engine.object_store.arena import Arena
-    from skate.engine.transport.channel import Channel
-    from skate.engine.worker.control import Control
-    from skate.engine.worker.runtime import WorkerRuntime
-
     faulthandler.enable(2)  # A crash in C code leaves the Python stack in the worker's output.
     gc.freeze()  # What the node had loaded is shared with it, and stays: never look at it again.
     _reseed()
@@ -80,12 +85,8 @@ def start(boot: WorkerBoot, client_fd: int, control_fd: int, arena_fd: int) -> A
     return runtime
 
 
-def serve(runtime: Any) -> NoReturn:
+def serve(runtime: WorkerRuntime) -> NoReturn:
     """The main thread's life: orders, one after another."""
-    from skate.engine.worker.execution import Executor
-    from skate.engine.worker.lease_loop import LeaseLoop
-    from skate.engine.worker.leaving import leave
-
     executor = Executor(runtime)
     leases = LeaseLoop(runtime, executor)
     while True:
@@ -94,8 +95,6 @@ def serve(runtime: Any) -> NoReturn:
             if type(order) is m.AttachLease:
                 leases.serve(order, descriptors)
             elif type(order) is m.BecomeActor:
-                from skate.engine.worker.actor import become_actor
-
                 become_actor(runtime, executor, order)
             continue
         if runtime.exit_code is not None:
@@ -106,8 +105,6 @@ def serve(runtime: Any) -> NoReturn:
 
 
 def _find_hooks(dotted: str) -> Any:
-    import importlib
-
     module, _, name = dotted.partition(":")
     return getattr(importlib.import_module(module), name)()
 

@@ -105,6 +105,7 @@ class LabelledStream(io.TextIOWrapper):
     def _emit(self, label: str, text: str) -> None:
         if label != self._written_label:
             self._written_label = label
+            label = label.replace("\n", " ")
             line_end = "" if self._at_line_start else "\n"
             text = f"{line_end}{_MARK}{label}\n{text}"
         self._at_line_start = text.endswith("\n")

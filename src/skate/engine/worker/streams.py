@@ -79,7 +79,7 @@ class AsyncSteps:
 
     def __next__(self) -> Any:
         try:
-            self._step = self._loop.create_task(_await(self._generator.__anext__()))
+            self._step = self._loop.create_task(awaiting(self._generator.__anext__()))
             return self._loop.run_until_complete(self._step)
         except StopAsyncIteration:
             raise StopIteration from None
@@ -98,7 +98,7 @@ class AsyncSteps:
             self._loop.close()
 
 
-async def _await(awaitable: Any) -> Any:
+async def awaiting(awaitable: Any) -> Any:
     return await awaitable
 
 

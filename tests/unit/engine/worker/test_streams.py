@@ -104,3 +104,30 @@ def test_cancelling_a_generator_that_waits_ends_it(lease: Caller) -> None:
     lease.wait_until(lambda: len(lease.items()) == 1)
     lease.node.order(m.Interrupt(lease.tasks[seq], True))
     assert lease.wait(seq).status == 2
+
+
+def test_cancelling_an_async_generator_runs_its_finally(lease: Caller, tmp_path: Any) -> None:
+    async def sleeper(path: str) -> AsyncIterator[int]:
+        try:
+            yield 1
+            await asyncio.sleep(3600)
+        finally:
+            open(path, "w").close()
+
+    seq = lease.call(sleeper, str(tmp_path / "closed"), num_returns=-1)
+    lease.wait_until(lambda: len(lease.items()) == 1)
+    lease.node.order(m.Interrupt(lease.tasks[seq], True))
+    assert lease.wait(seq).status == 2
+    assert (tmp_path / "closed").exists()
+    assert lease.result(abs, -1) == 1
+
+
+def test_a_consumer_that_does_not_read_holds_the_generator_up(lease: Caller) -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(200):
+            yield b"x" * 90_000
+
+    seq = lease.call(endless, num_returns=-1)
+    lease.node.wait_message(m.Blocked)  # Nobody reads the channel meanwhile.
+    assert lease.value(seq) is None
+    assert len(lease.items()) == 200
