@@ -63,7 +63,7 @@ def processes_of(directory: Path) -> list[int]:
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
-            if mark in (entry / "environ").read_bytes().split(b"\0") and _state_of(entry) != "Z":
+            if mark in (entry / "environ").read_bytes().split(b"\0") and state_of(int(entry.name)) != "Z":
                 found.append(int(entry.name))
         except OSError:
             continue
@@ -81,6 +81,7 @@ def assert_nothing_left(directory: Path, timeout_s: float = 2.0) -> None:
     wait_until(lambda: not files_of(directory), timeout_s, f"files in {directory} gone: {files_of(directory)}")
 
 
-def _state_of(process: Path) -> str:
-    match = re.search(r"\) (\w)", (process / "stat").read_text())
+def state_of(pid: int) -> str:
+    """The kernel's letter for what a process does: R runs, S sleeps, Z is dead and not yet reaped."""
+    match = re.search(r"\) (\w)", Path(f"/proc/{pid}/stat").read_text())
     return match.group(1) if match else "?"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.programs import assert_nothing_left, files_of, processes_of, run_program, start_program, wait_until
+from tests.integration.programs import assert_nothing_left, files_of, processes_of, run_program, start_program, state_of, wait_until
 
 BUSY = """
     import skate, sys, time
@@ -129,7 +129,7 @@ def test_ctrl_c_in_get_returns_at_once_and_the_engine_goes_on(tmp_path: Path) ->
     print(skate.get(double.remote(21)), flush=True)
 """,
     )
-    wait_until(lambda: "poll" in Path(f"/proc/{program.pid}/wchan").read_text())
+    wait_until(lambda: state_of(program.pid) == "S")  # It sleeps: it is in get.
     os.kill(program.pid, signal.SIGINT)
     out, err = program.communicate(timeout=10)
     assert (program.returncode, out) == (0, "interrupted\n42\n"), err
