@@ -20,8 +20,7 @@ from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
-from skate.engine.spec import events as e
-from skate.engine.spec import messages as m
+from skate.engine.spec import events as e, messages as m
 from skate.engine.spec.boot import NodeConfig, WorkerBoot
 from skate.engine.transport.channel import Channel, ChannelClosedError, channel_pair
 
@@ -115,8 +114,8 @@ class ScriptedDirectory:
 
 
 def main() -> NoReturn:
-    from skate.engine.node.main import set_up_process
     from skate.engine.node.shell import Shell
+    from skate.engine.node.surroundings import set_up_process
 
     descriptor, config = int(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=NodeConfig)
     set_up_process()
@@ -292,6 +291,7 @@ class NodeProcess(Connection):
                 start_new_session=True,
             )  # fmt: skip
         super().__init__(ours)
+        self._members: list[Connection] = []
 
     def greet(self) -> m.Welcome:
         self.send(say_hello())
@@ -305,12 +305,14 @@ class NodeProcess(Connection):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sock.connect(str(self.directory / "node.sock"))
         connection = Connection(sock)
+        self._members.append(connection)
         if hello is not None:
             connection.send(hello)
         return connection
 
     def stop(self) -> None:
-        self.channel.close()
+        for connection in (self, *self._members):
+            connection.channel.close()
         if self.process.poll() is None:
             try:
                 self.process.wait(timeout=5)

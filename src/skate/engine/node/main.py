@@ -10,8 +10,6 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-import resource
-import signal
 import socket
 import sys
 import time
@@ -21,7 +19,7 @@ import msgspec
 
 from skate.engine.node import detect
 from skate.engine.node.shell import Shell
-from skate.engine.node.worker_processes import become_subreaper
+from skate.engine.node.surroundings import set_up_process
 from skate.engine.object_store.arena import Arena
 from skate.engine.object_store.directory import Directory
 from skate.engine.scheduler.config import SchedulerConfig
@@ -52,20 +50,6 @@ def main() -> NoReturn:
         sys.stderr.flush()
     finally:
         os._exit(status)  # Nothing is left to clean up, and finalizers of a large process take time.
-
-
-def set_up_process() -> None:
-    """Signals, descriptors, working directory. What workers inherit is undone for them in `worker_processes`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # A thousand actors take four descriptors each.
-    except (OSError, ValueError):
-        pass
-    become_subreaper()
-    os.chdir("/")  # Workers go where their job is; the node must not keep a directory from being removed.
 
 
 def run(config: NodeConfig, driver: socket.socket | None) -> None:

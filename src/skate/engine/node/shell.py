@@ -39,8 +39,7 @@ from skate.engine.node.spill import Spiller
 from skate.engine.node.state import State
 from skate.engine.node.worker_pool import RunWorker, WorkerPool
 from skate.engine.node.worker_processes import WorkerProcess, kill_all_children
-from skate.engine.spec import events as e
-from skate.engine.spec import messages as m
+from skate.engine.spec import events as e, messages as m
 from skate.engine.spec.boot import JobInfo, NodeConfig, WorkerBoot
 from skate.engine.spec.ids import NODE_CLIENT
 from skate.engine.spec.resources import Resources

@@ -18,8 +18,7 @@ import msgspec
 from skate.config import LOG_LINES_KEPT_PER_WORKER, TASK_EVENTS_KEPT
 from skate.engine.node.memory_monitor import rss_bytes
 from skate.engine.node.worker_processes import flush_standard_streams, fork_child
-from skate.engine.spec import messages as m
-from skate.engine.spec import task_events as t
+from skate.engine.spec import messages as m, task_events as t
 from skate.engine.spec.resources import to_amounts
 
 if TYPE_CHECKING:
@@ -128,7 +127,7 @@ class State:
         self.events = TaskEvents()
         self.metrics = Metrics()
         self._jobs: dict[int, dict[str, Any]] = {}
-        self._known_workers: dict[int, tuple[int, int]] = {}  # client id → (pid, job), also of dead ones
+        self._known_workers: dict[int, tuple[int, int, str]] = {}  # client id → (pid, job, node id), also of dead ones
         self._stack_calls: dict[int, _StackCall] = {}
         self._stack_numbers = 0
         self._answers: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -139,7 +138,7 @@ class State:
             "objects": lambda params: _plain(self._shell.directory.describe("objects")),
             "workers": lambda params: self._workers(),
             "nodes": lambda params: _plain(self._shell.scheduler.describe("nodes")),
-            "placement_groups": lambda params: _plain(self._shell.scheduler.describe("placement_groups")),
+            "placement_groups": lambda params: self._placement_groups(),
             "jobs": lambda params: list(self._jobs.values()),
             "leases": lambda params: _plain(self._shell.scheduler.describe("leases")),
             "demand": lambda params: _plain(self._shell.scheduler.describe("demand")),
@@ -171,7 +170,7 @@ class State:
                 del self._stack_calls[call.number]
 
     def on_worker_started(self, worker: WorkerProcess) -> None:
-        self._known_workers[worker.number] = (worker.pid, worker.job)
+        self._known_workers[worker.number] = (worker.pid, worker.job, worker.node.hex())
         if len(self._known_workers) > _WORKERS_KEPT:
             del self._known_workers[next(iter(self._known_workers))]
 
@@ -244,7 +243,6 @@ class State:
     # ------------------------------------------------------------ answers
 
     def _tasks(self, rows_max: int, limit: int) -> list[dict[str, Any]]:
-        node = self._shell.node_id.hex()
         newest: dict[tuple[bytes, int], t.Row] = {}
         for row in self.events.rows(rows_max):
             key = (row[0], row[1])
@@ -252,14 +250,14 @@ class State:
             if old is None or not old[9] or row[9]:  # A row that says how it ended is never replaced by one that says it runs.
                 newest[key] = row
         rows = list(newest.values())[-limit:]
-        return [self._task(row, node) for row in rows]
+        return [self._task(row) for row in rows]
 
-    def _task(self, row: t.Row, node: str) -> dict[str, Any]:
+    def _task(self, row: t.Row) -> dict[str, Any]:
         task, attempt, name, kind, status, worker, actor, parent, start_us, end_us, error, owner = row
         error_type, _, error_message = error.partition(": ")
         if status == t.CANCELLED and not error:
             error_type = "TASK_CANCELLED"
-        pid, job = self._known_workers.get(worker, (None, 0))
+        pid, job, node = self._known_workers.get(worker, (None, 0, None))
         return {
             "task_id": task.hex(), "attempt_number": attempt, "name": name, "func_or_class_name": name,
             "type": _TASK_TYPES[kind] if kind < len(_TASK_TYPES) else str(kind),
@@ -296,6 +294,13 @@ class State:
                 plain["job_id"] = job_id(_number(row.get("job_id", row.get("job", 0))))
             rows.append(plain)
         return rows
+
+    def _placement_groups(self) -> list[dict[str, Any]]:
+        rows = _plain(self._shell.scheduler.describe("placement_groups"))
+        for row in rows:
+            if "creator_job_id" in row:
+                row["creator_job_id"] = job_id(_number(row["creator_job_id"]))
+        return list(rows)
 
     def _resources(self) -> dict[str, Any]:
         described = self._shell.scheduler.describe("resources")

@@ -78,8 +78,7 @@ class WorkerPool:
         ours: list[socket.socket] = []
         theirs: list[socket.socket] = []
         pipes: list[int] = []
-        job = boot.job_info.job
-        worker = WorkerProcess(boot.worker, 0, job, boot.env, time.time())
+        worker = WorkerProcess(boot.worker, boot.node_id, boot.job_info.job, boot.env, time.time())
         try:
             for _ in range(2):
                 near, far = channel_pair()

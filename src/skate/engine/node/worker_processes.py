@@ -45,23 +45,23 @@ class WorkerProcess:
     """One worker, from its fork until it is reaped."""
 
     __slots__ = (
-        "control", "env", "is_actor", "is_stopping", "job", "kill_reason", "kill_timer", "leases", "log", "number", "peer", "pid",
-        "started_s", "stop_reason",
+        "control", "env", "is_actor", "is_stopping", "job", "kill_reason", "kill_timer", "leases", "log", "node", "number", "peer", "pid",
+        "started_s",
     )  # fmt: skip
 
-    def __init__(self, number: int, pid: int, job: int, env: str, started_s: float) -> None:
+    def __init__(self, number: int, node: bytes, job: int, env: str, started_s: float) -> None:
         self.number = number  # Its client id.
-        self.pid = pid
+        self.node = node
+        self.pid = 0  # Set by the fork, as are `log`, `peer` and `control`.
         self.job = job
         self.env = env
         self.log: WorkerLog
         self.started_s = started_s  # Since the epoch.
-        self.peer: Peer  # As a client. Set right after the fork, as is `control`.
+        self.peer: Peer  # As a client.
         self.control: Peer
         self.leases: set[int] = set()  # Granted and not ended.
         self.is_actor = False
         self.is_stopping = False
-        self.stop_reason = ""
         self.kill_reason = ""  # Set when we killed it.
         self.kill_timer: Timer | None = None
 

@@ -172,7 +172,7 @@ class Channel:
         if self._fragments is None:
             self._fragments = []
         self._fragments.append(packet[2:])
-        if packet[1] == _MORE[1]:
+        if packet[1:2] == _MORE[1:]:  # A slice: a malformed packet may have one byte only.
             return None
         whole = b"".join(self._fragments)
         self._fragments = None

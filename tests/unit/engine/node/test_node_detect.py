@@ -80,7 +80,12 @@ def test_cuda_visible_devices_restricts_the_gpus(
 
 @pytest.mark.parametrize(
     ("name", "short"),
-    [("NVIDIA A100-SXM4-40GB", "A100"), ("Tesla V100-SXM2-16GB", "V100"), ("Tesla T4", "T4"), ("NVIDIA GeForce RTX 3090", "3090")],
+    [
+        ("NVIDIA A100-SXM4-40GB", "A100"),
+        ("Tesla V100-SXM2-16GB", "V100"),
+        ("Tesla T4", "T4"),
+        ("NVIDIA GeForce RTX 3090", "3090"),
+    ],
 )
 def test_accelerator_types_have_rays_names(name: str, short: str) -> None:
     assert accelerator_type(name) == short
@@ -88,7 +93,9 @@ def test_accelerator_types_have_rays_names(name: str, short: str) -> None:
 
 def test_what_the_user_says_wins_over_what_is_found() -> None:
     found, store_bytes, labels = amounts(
-        NodeConfig("s", "/tmp", num_cpus=3, num_gpus=2, resources={"special": 0.5}, labels={"zone": "x"}, object_store_bytes=10_000)
+        NodeConfig(
+            "s", "/tmp", num_cpus=3, num_gpus=2, resources={"special": 0.5}, labels={"zone": "x"}, object_store_bytes=10_000
+        )
     )
 
     assert found["CPU"] == 3

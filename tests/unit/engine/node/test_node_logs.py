@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from skate.config import LOG_BYTES_KEPT_PER_WORKER, LOG_LINES_KEPT_PER_WORKER
 from skate.engine.node.logs import STDERR, STDOUT, KeptLines, LogStream

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from skate.engine.node import listener as listener_module
-from skate.engine.node import session
+from skate.engine.node import listener as listener_module, session
 from skate.engine.node.kv import KeyValues
 from skate.engine.node.listener import Listener
 from skate.engine.node.loop import CHILDREN, OUTPUT, Loop

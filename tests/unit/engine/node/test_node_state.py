@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from skate.engine.node.state import Metrics, TaskEvents
-from skate.engine.spec import messages as m
-from skate.engine.spec import task_events as t
+from skate.engine.spec import messages as m, task_events as t
 
 
 def batch(first: int, count: int) -> m.Events:
     rows: list[t.Row] = [
-        (b"task%012d" % number, 0, "square", t.TASK, t.FINISHED, 2, b"", b"", 1, 2, "", 1) for number in range(first, first + count)
+        (b"task%012d" % number, 0, "square", t.TASK, t.FINISHED, 2, b"", b"", 1, 2, "", 1)
+        for number in range(first, first + count)
     ]
     return m.Events(t.encode_rows(rows), count)
 
