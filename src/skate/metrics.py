@@ -13,6 +13,7 @@ What is reported, one row for each name and set of tags:
 from __future__ import annotations
 
 import atexit
+import os
 import re
 import threading
 import warnings
@@ -77,6 +78,15 @@ class _Reporter:
 
 
 _reporter = _Reporter()
+
+
+def _start_anew() -> None:
+    """In a forked child: what the parent recorded is the parent's, and its thread is not here."""
+    global _reporter
+    _reporter = _Reporter()
+
+
+os.register_at_fork(after_in_child=_start_anew)
 
 
 def flush() -> None:
