@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
-import pickle
 import sys
 import threading
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 import worker_harness
 from worker_harness import Node, Slot
 
+from skate.engine.client import errors
 from skate.engine.spec import messages as m
 
 
@@ -115,7 +115,7 @@ def test_a_failing_constructor_is_reported(node: Node) -> None:
     actor = node.actor(Counter, 1, 2, 3)
     failed = node.wait_message(m.ActorCreationFailed)
     assert failed.actor == actor
-    assert "TypeError" in str(pickle.loads(failed.error))
+    assert isinstance(errors.unpack_error(failed.error), TypeError)
     assert node.wait_exit() == 0
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import cloudpickle
 import msgspec
 
+from skate.engine.client import errors
 from skate.engine.client.tasks import Slot
 from skate.engine.object_store.serialization import ERROR, pack, unpack, unpack_stored
 from skate.engine.spec import messages as m, task_events
@@ -119,6 +120,7 @@ class Node:
         self.client = Channel(client_here)
         self.control = Channel(control_here)
         self.is_over = False
+        self.is_leaving = False
         self._callers: list[Caller] = []
 
     # ------------------------------------------------------------ orders
@@ -169,8 +171,8 @@ class Node:
             self._hear_output(poller)
             for caller in channels:
                 caller.hear(poller)
-            if self.is_over:
-                for fd in (self.client.fd, self.control.fd):
+            for fd, has_ended in ((self.client.fd, self.is_over), (self.control.fd, self.is_leaving)):
+                if has_ended:
                     try:
                         poller.unregister(fd)
                     except (KeyError, ValueError):
@@ -268,10 +270,10 @@ class Node:
 
     def _hear_control(self) -> None:
         try:
-            while not self.is_over and (data := self.control.receive()) is not None:
+            while not self.is_leaving and (data := self.control.receive()) is not None:
                 self.messages.append(msgspec.msgpack.decode(data, type=m.StackDump))
         except ChannelClosedError:
-            self.is_over = True
+            self.is_leaving = True
 
     def _hear_output(self, poller: Any) -> None:
         while True:
@@ -400,16 +402,16 @@ class Caller:
 
     def value(self, seq: int) -> Any:
         outcome = self.wait(seq)
-        assert outcome.status == 0, pickle.loads(outcome.data)
+        assert outcome.status == 0, errors.unpack_error(outcome.data)
         if outcome.returns is not None:
             return [unpack(item.kind, item.data) if type(item) is m.Value else item for item in outcome.returns]
         return unpack(outcome.kind, outcome.data)
 
-    def error(self, seq: int) -> dict[str, Any]:
+    def error(self, seq: int) -> BaseException:
         outcome = self.wait(seq)
         assert outcome.status != 0
         assert outcome.kind == ERROR
-        return pickle.loads(outcome.data)  # type: ignore[no-any-return]
+        return errors.unpack_error(outcome.data)
 
     def items(self) -> list[Any]:
         return [message for message in self.messages if type(message) is m.GeneratorItem]
