@@ -67,6 +67,21 @@ def test_an_interrupt_that_comes_late_hits_nobody(lease: Caller) -> None:
         assert lease.result(add, i, 1) == i + 1
 
 
+def test_interrupts_at_any_moment_hit_their_task_or_nothing(lease: Caller) -> None:
+    def work(n: int) -> int:
+        ref = worker_harness.client.put([n])
+        return sum(worker_harness.client.get([ref], None)[0]) + sum(range(n)) - sum(range(n))
+
+    ends = set()
+    for i in range(200):
+        seq = lease.call(work, i * 37 % 2000)
+        lease.node.order(m.Interrupt(lease.tasks[seq], True))
+        bystander = lease.call(add, i, 1)
+        ends.add(lease.wait(seq).status)
+        assert lease.value(bystander) == i + 1
+    assert ends <= {0, 2}
+
+
 def test_a_task_cancelled_before_its_turn_does_not_run(lease: Caller, tmp_path: Any) -> None:
     started, ran = tmp_path / "started", str(tmp_path / "ran")
     first = lease.call(spin, str(started))
