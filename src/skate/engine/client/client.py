@@ -195,7 +195,7 @@ class Client:
     # ================================================================ rounds and ticks (lock held)
 
     def after_round(self) -> None:
-        if self.dropped or self.dropped_streams:
+        if self.dropped or self.dropped_streams or self.references.returned_counts:
             self.references.drain_dropped()
         if self.values.unpins:
             self.values.drain_unpins()
@@ -205,7 +205,7 @@ class Client:
 
     def housekeep(self) -> None:
         """Hand on what was dropped. Lock not held. Cheap when there is nothing."""
-        if self.dropped or self.dropped_streams or self.values.unpins:
+        if self.dropped or self.dropped_streams or self.values.unpins or self.references.returned_counts:
             with self.lock:
                 self.after_round()
 
