@@ -495,6 +495,7 @@ def test_a_kept_session_outlives_its_first_client(tmp_path: Path) -> None:
     second.send(m.StopSession())
     second.read_to_the_end()
     assert node.process.wait(timeout=5) == 0
+    node.stop()
 
 
 def test_idle_costs_nothing(node: NodeProcess) -> None:

@@ -45,8 +45,8 @@ class WorkerProcess:
     """One worker, from its fork until it is reaped."""
 
     __slots__ = (
-        "control", "env", "is_actor", "is_stopping", "job", "kill_reason", "kill_timer", "leases", "log", "node", "number", "peer", "pid",
-        "started_s",
+        "control", "env", "is_actor", "is_stopping", "job", "kill_reason", "kill_timer", "leases", "log", "node", "number",
+        "peer", "pid", "started_s",
     )  # fmt: skip
 
     def __init__(self, number: int, node: bytes, job: int, env: str, started_s: float) -> None:
