@@ -120,7 +120,7 @@ def init(
     """Start an engine, or join one. Optional: the first call that needs an engine starts one with the defaults.
 
     Args:
-        address: None: the environment's SKATE_ADDRESS, else a new engine on this machine. "auto": one that `skate start` keeps alive.
+        address: None: the environment's SKATE_ADDRESS or RAY_ADDRESS, else a new engine on this machine. "auto": one that `skate start` keeps alive.
             "local": a new one in any case. "inline": no processes at all, for debuggers and tests. "ray", "ray://host:10001": a Ray cluster.
         num_cpus: CPUs to share out; None: as many as this process may use.
         num_gpus: GPUs to share out; None: those that are found.
