@@ -166,7 +166,7 @@ def init(
             "init() was called twice (or another call had started the engine already): call skate.shutdown() first, "
             "or pass ignore_reinit_error=True to keep the running session"
         )
-    private = [name for name in others if name.startswith("_")]
+    private = [name for name in others if name.startswith("_") and name != "_extra_nodes"]
     if private and not str(options.address or "").startswith("ray"):
         import warnings
 
