@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -42,6 +41,8 @@ class Requirements(msgspec.Struct, frozen=True):
     is_checked: bool = False  # Run `pip check` afterwards.
 
     def key(self) -> str:
+        from hashlib import sha256  # OpenSSL takes 5 ms to load: not on the way of every start.
+
         text = repr((self, sys.version, sys.executable, _ROOT))
         return sha256(text.encode()).hexdigest()[:24]
 

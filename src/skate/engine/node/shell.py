@@ -118,7 +118,7 @@ class Shell:
         self._memory_monitor = MemoryMonitor(self.loop, self._gauge, self._on_memory_pressure)
         self.environments = Environments(self.loop, self.pool.watch_child, self._on_environment)
         self._spiller = Spiller(
-            self.loop, arena.fd, arena_bytes, config.spill_dir, config.spill_bytes_max, self.pool.watch_child, self._to_directory
+            self.loop, arena.fd, config.spill_dir, config.spill_bytes_max, self.pool.watch_child, self._to_directory
         )
         self.record = session.describe(config, self._total.get("CPU", 0) / 10_000)
         self.state = State(self)

@@ -13,6 +13,7 @@ order.
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import socket
@@ -85,7 +86,6 @@ class Spiller:
         self,
         loop: Loop,
         arena_fd: int,
-        arena_bytes: int,
         directory: str,
         bytes_max: int,
         watch_child: Callable[[int, Callable[[int], None]], None],
@@ -94,7 +94,6 @@ class Spiller:
         """`directory`: "" for the machine's temporary directory."""
         self._loop = loop
         self._arena_fd = arena_fd
-        self._arena_bytes = arena_bytes
         self._directory = directory
         self._watch_child = watch_child
         self._report = report
@@ -179,9 +178,7 @@ class Spiller:
             try:
                 keep = (theirs.fileno(), self._arena_fd, self._file)
                 flush_standard_streams()
-                pid = fork_child(
-                    lambda: _copy_until_end(theirs, self._arena_fd, self._arena_bytes, self._file), stdout=1, stderr=2, keep=keep
-                )
+                pid = fork_child(lambda: _copy_until_end(theirs, self._arena_fd, self._file), stdout=1, stderr=2, keep=keep)
             except OSError:
                 ours.close()
                 raise
@@ -241,9 +238,9 @@ class Spiller:
 # ---------------------------------------------------------------- in the child
 
 
-def _copy_until_end(sock: socket.socket, arena_fd: int, arena_bytes: int, file: int) -> None:
+def _copy_until_end(sock: socket.socket, arena_fd: int, file: int) -> None:
     sock.setblocking(True)
-    arena = memoryview(mmap.mmap(arena_fd, arena_bytes))
+    arena = memoryview(mmap.mmap(arena_fd, os.fstat(arena_fd).st_size))
     punch = ctypes.CDLL(None, use_errno=True).fallocate
     punch.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
     while True:
@@ -322,6 +319,8 @@ def _aligned(size: int) -> int:
 
 
 def _words(error: OSError) -> str:
-    if error.errno == 28:
+    if error.errno == errno.EFAULT:  # What the kernel says when it finds no page for the arena's range.
+        return "the machine has no memory for it"
+    if error.errno == errno.ENOSPC:
         return "no space left on the spill directory's disk; set spill_dir to a larger one, or drop ObjectRefs no longer needed"
     return error.strerror or str(error)
