@@ -11,6 +11,7 @@ having the class.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 from skate._signature import ANYTHING, Signature, is_async, is_generator, near, signature_of
@@ -66,12 +67,22 @@ class MethodEntry:
 class ClassTable:
     """The methods of an actor class."""
 
-    __slots__ = ("class_name", "groups", "methods")
+    __slots__ = ("class_name", "groups", "handle_class", "methods")
 
     def __init__(self, class_name: str, methods: dict[str, MethodEntry], groups: tuple[str, ...]) -> None:
         self.class_name = class_name
         self.methods = methods
         self.groups = groups
+        # Handles are of a class with a property for each method: 0.3 µs, where looking it up in __getattr__ takes 2. Not for `__len__` and its like:
+        # they would make the handle itself a container.
+        properties = {
+            name: property(partial(ActorMethod, entry))
+            for name, entry in methods.items()
+            if not name.startswith(("__", "_skate"))
+        }
+        self.handle_class: type[ActorHandle[Any]] = type(
+            f"ActorHandle({class_name})", (ActorHandle,), {"__slots__": (), **properties}
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ClassTable, (self.class_name, self.methods, self.groups)
@@ -237,7 +248,7 @@ class ActorClass(Generic[T]):
             _tables[self._handle_meta] = self._table
         spec = actor_spec(self._cls, self.__name__, self._handle_meta, self._options, backend, is_async=self._is_async)
         actor_id, handle_meta = backend.create_actor(spec, args, kwargs)
-        return ActorHandle(backend, actor_id, handle_meta)
+        return make_handle(actor_id, handle_meta, backend)
 
     def options(self, **options: Any) -> ActorClass[T]:
         """The same class with other options: `Counter.options(name="count").remote()`."""
@@ -288,6 +299,35 @@ def _constructor_signature(cls: type) -> Signature:
 # ---------------------------------------------------------------- handles
 
 
+class _HandleState:
+    """What a handle and its methods share; one count of the actor lives as long as it does. A class of its own because a class with
+    `__getattr__`, as the handle's, has slow attributes."""
+
+    __slots__ = ("actor_id", "backend", "drop", "handle_meta", "table", "tokens")
+
+    def __init__(self, backend: Backend, actor_id: bytes, handle_meta: bytes) -> None:
+        self.actor_id = actor_id
+        self.drop = backend.drop_actor
+        self.backend = backend
+        self.handle_meta = handle_meta
+        self.table = _load_table(handle_meta)
+        self.tokens: dict[MethodEntry, Any] = {}  # The backend's.
+
+    def __del__(self) -> None:
+        try:
+            drop = self.drop
+        except AttributeError:  # The constructor failed.
+            return
+        drop(self.actor_id)
+
+    def prepare(self, entry: MethodEntry) -> Any:
+        if len(self.tokens) >= _TOKENS_MAX:
+            self.tokens.clear()
+        token = self.backend.prepare_method(self.actor_id, method_spec(entry.name, entry.num_returns, entry.options))
+        self.tokens[entry] = token
+        return token
+
+
 class ActorHandle(Generic[T]):
     """Names an actor: `handle.method.remote(…)` calls it.
 
@@ -295,57 +335,43 @@ class ActorHandle(Generic[T]):
     actor finishes the calls it has and ends, unless it is detached.
     """
 
-    # Names that a user's method would hardly have: everything else is looked up in the class's table.
-    __slots__ = ("__weakref__", "_skate_backend", "_skate_drop", "_skate_id", "_skate_meta", "_skate_table", "_skate_tokens")
+    __slots__ = ("__weakref__", "_skate")  # Everything else may be a method of the user's.
 
-    def __init__(self, backend: Backend, actor_id: bytes, handle_meta: bytes) -> None:
-        """One count of the actor has been taken for this handle: see `Backend.retain_actor`."""
-        self._skate_id = actor_id
-        self._skate_drop = backend.drop_actor
-        self._skate_backend = backend
-        self._skate_meta = handle_meta
-        self._skate_table = _load_table(handle_meta)
-        self._skate_tokens: dict[MethodEntry, Any] = {}
+    def __init__(self, state: _HandleState) -> None:
+        self._skate = state
 
     def __getattr__(self, name: str) -> ActorMethod:
-        if name.startswith("_skate_"):  # An unfinished object: its constructor, or copying, failed.
+        if name == "_skate":  # An unfinished object: its constructor, or copying, failed.
             raise AttributeError(name)
-        entry = self._skate_table.methods.get(name) or _BUILT_IN.get(name)
+        table = self._skate.table
+        entry = table.methods.get(name) or _BUILT_IN.get(name)
         if entry is None:
-            table = self._skate_table
             hint = "" if name.startswith("_") else near(name, table.methods)
             raise AttributeError(f"actor class {table.class_name!r} has no method {name!r}{hint}", name=name, obj=self)
-        return ActorMethod(self, entry)
-
-    def __del__(self) -> None:
-        try:
-            drop, actor_id = self._skate_drop, self._skate_id
-        except AttributeError:
-            return
-        drop(actor_id)
+        return ActorMethod(entry, self)
 
     @property
     def _actor_id(self) -> ActorID:
         from skate._ids import ActorID
 
-        return ActorID(self._skate_id)
+        return ActorID(self._skate.actor_id)
 
     _ray_actor_id = _actor_id
 
     def __dir__(self) -> list[str]:
-        return sorted({*self._skate_table.methods, *_BUILT_IN, "__reduce__", "__hash__", "__eq__", "__repr__"})
+        return sorted({*self._skate.table.methods, *_BUILT_IN})
 
     def __repr__(self) -> str:
-        return f"Actor({self._skate_table.class_name}, {self._skate_id.hex()})"
+        return f"Actor({self._skate.table.class_name}, {self._skate.actor_id.hex()})"
 
     def __hash__(self) -> int:
-        return hash(self._skate_id)
+        return hash(self._skate.actor_id)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ActorHandle) and other._skate_id == self._skate_id
+        return isinstance(other, ActorHandle) and other._skate.actor_id == self._skate.actor_id
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self._skate_backend.reduce_actor(self._skate_id, self._skate_meta)
+        return self._skate.backend.reduce_actor(self._skate.actor_id, self._skate.handle_meta)
 
     def __copy__(self) -> ActorHandle[T]:
         return self
@@ -355,13 +381,13 @@ class ActorHandle(Generic[T]):
 
 
 class ActorMethod:
-    """One method of one actor; holds the actor's handle."""
+    """One method of one actor; it keeps the actor as a handle does."""
 
-    __slots__ = ("_entry", "_handle")
+    __slots__ = ("_entry", "_state")
 
-    def __init__(self, handle: ActorHandle[Any], entry: MethodEntry) -> None:
-        self._handle = handle
+    def __init__(self, entry: MethodEntry, handle: ActorHandle[Any]) -> None:
         self._entry = entry
+        self._state = handle._skate
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Call the method in its actor. Calls of one caller run in the order they were made.
@@ -373,26 +399,17 @@ class ActorMethod:
             TypeError: The arguments do not fit the method, or can't be pickled.
             PendingCallsLimitExceeded: The actor has `max_pending_calls` calls waiting.
         """
-        handle, entry = self._handle, self._entry
+        state, entry = self._state, self._entry
         if kwargs or not entry.least <= len(args) <= entry.most:
-            entry.signature.check(f"{handle._skate_table.class_name}.{entry.name}.remote", args, kwargs)
-        token = handle._skate_tokens.get(entry)
+            entry.signature.check(f"{state.table.class_name}.{entry.name}.remote", args, kwargs)
+        token = state.tokens.get(entry)
         if token is None:
             if entry.name == "__ray_terminate__":
-                return handle._skate_backend.terminate_actor(handle._skate_id)
-            token = self._prepare()
+                return state.backend.terminate_actor(state.actor_id)
+            token = state.prepare(entry)
         if entry.num_returns == STREAMING:
-            return ObjectRefGenerator(handle._skate_backend.call_actor(token, args, kwargs), handle._skate_backend)
-        return handle._skate_backend.call_actor(token, args, kwargs)
-
-    def _prepare(self) -> Any:
-        handle, entry = self._handle, self._entry
-        tokens = handle._skate_tokens
-        if len(tokens) >= _TOKENS_MAX:
-            tokens.clear()
-        token = handle._skate_backend.prepare_method(handle._skate_id, method_spec(entry.name, entry.num_returns, entry.options))
-        tokens[entry] = token
-        return token
+            return ObjectRefGenerator(state.backend.call_actor(token, args, kwargs), state.backend)
+        return state.backend.call_actor(token, args, kwargs)
 
     def options(self, **options: Any) -> ActorMethod:
         """The same method with other options for this call: `handle.read.options(concurrency_group="io").remote()`."""
@@ -404,17 +421,19 @@ class ActorMethod:
             key = variant = None
         if variant is None:
             checked = check_call(options)
-            group, groups = checked.get("concurrency_group"), self._handle._skate_table.groups
-            if group is not None and group not in groups:
+            group, table = checked.get("concurrency_group"), self._state.table
+            if group is not None and group not in table.groups:
                 raise ValueError(
-                    f"concurrency_group={group!r} is not one of {self._handle._skate_table.class_name}'s groups {list(groups)}{near(group, groups)}"
+                    f"concurrency_group={group!r} is not one of {table.class_name}'s groups {list(table.groups)}{near(group, table.groups)}"
                 )
             variant = entry.with_options(checked)
             if key is not None:
                 if len(entry.variants) >= _VARIANTS_MAX:
                     entry.variants.clear()
                 entry.variants[key] = variant
-        return ActorMethod(self._handle, variant)
+        method = ActorMethod.__new__(ActorMethod)
+        method._entry, method._state = variant, self._state
+        return method
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
         """A node of a graph that runs when it is asked to: see `skate.dag`."""
@@ -426,21 +445,22 @@ class ActorMethod:
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         name, call = self._entry.name, shown_call(args, kwargs)
         raise TypeError(
-            f"{name!r} is a method of an actor ({self._handle._skate_table.class_name}) and can't be called directly: "
+            f"{name!r} is a method of an actor ({self._state.table.class_name}) and can't be called directly: "
             f"write handle.{name}.remote({call}), not handle.{name}({call})"
         )
 
     def __repr__(self) -> str:
-        return f"<method {self._entry.name} of {self._handle!r}>"
+        return f"<method {self._entry.name} of Actor({self._state.table.class_name}, {self._state.actor_id.hex()})>"
 
 
 def _name_of(option: tuple[str, Any]) -> str:
     return option[0]
 
 
-def make_handle(actor_id: bytes, handle_meta: bytes) -> ActorHandle[Any]:
-    """A handle in this process; for backends, when one arrives. They have counted it (`retain_actor`)."""
-    return ActorHandle(current.active(), actor_id, handle_meta)
+def make_handle(actor_id: bytes, handle_meta: bytes, backend: Backend | None = None) -> ActorHandle[Any]:
+    """A handle in this process; for backends, too, when one arrives. It has been counted (`Backend.retain_actor`)."""
+    state = _HandleState(backend if backend is not None else current.active(), actor_id, handle_meta)
+    return state.table.handle_class(state)
 
 
 # ---------------------------------------------------------------- functions
@@ -465,7 +485,7 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
         raise ValueError("get_actor: namespace is empty; leave it out for this program's namespace")
     backend = current.active()
     actor_id, handle_meta = backend.get_named_actor(name, namespace or "")
-    return ActorHandle(backend, actor_id, handle_meta)
+    return make_handle(actor_id, handle_meta, backend)
 
 
 def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:
@@ -476,7 +496,7 @@ def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:
     """
     if not isinstance(actor, ActorHandle):
         raise ValueError(f"kill takes an actor's handle, not {type(actor).__name__}; a task is ended by skate.cancel(ref)")
-    actor._skate_backend.kill_actor(actor._skate_id, no_restart=no_restart)
+    actor._skate.backend.kill_actor(actor._skate.actor_id, no_restart=no_restart)
 
 
 def exit_actor() -> NoReturn:

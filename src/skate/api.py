@@ -448,7 +448,7 @@ def put(value: T, *, _owner: ActorHandle[Any] | None = None, _tensor_transport: 
         return current.active().put(value)
     if not isinstance(_owner, ActorHandle):
         raise TypeError(f"put(): _owner must be an actor's handle, not {type(_owner).__name__}")
-    return current.active().put(value, _owner._skate_id)
+    return current.active().put(value, _owner._skate.actor_id)
 
 
 def wait(

@@ -86,7 +86,7 @@ class RuntimeContext:
         Raises:
             RuntimeError: Asked outside of an actor.
         """
-        from skate.actor import ActorHandle
+        from skate.actor import make_handle
 
         backend = current.active()
         context = backend.runtime_context()
@@ -94,7 +94,7 @@ class RuntimeContext:
         if not actor_id:
             raise RuntimeError("current_actor was asked for outside of an actor: ask in a method of an actor class")
         backend.retain_actor(actor_id)
-        return ActorHandle(backend, actor_id, context["handle_meta"])
+        return make_handle(actor_id, context["handle_meta"], backend)
 
     @property
     def was_current_actor_reconstructed(self) -> bool:

@@ -57,9 +57,9 @@ def test_refs_and_handles_of_an_earlier_session_are_refused(address: str) -> Non
     assert skate.get([ref, counter.add.remote()]) == [9, 1]
     skate.shutdown()
     skate.init(address=address, num_cpus=1)
-    with pytest.raises(Exception, match="session|initialised"):
+    with pytest.raises(Exception, match=r"session|initialised"):
         skate.get(ref)
-    with pytest.raises(Exception, match="session|initialised|shut down"):
+    with pytest.raises(Exception, match=r"session|initialised|shut down"):
         skate.get(counter.add.remote())
     assert skate.get(square.remote(3)) == 9
 
