@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from typing import Any
 
@@ -220,6 +221,17 @@ def test_an_environment_that_cannot_be_set_up_fails_its_tasks(make_node: Any) ->
     node = make_node(env=json.dumps({"working_dir": "/no/such/directory"}))
     lease = node.lease()
     assert "/no/such/directory" in str(lease.error(lease.call(add, 1, 1)))
+    lease.close()
+
+
+def test_a_worker_of_another_interpreter_is_executed(make_node: Any) -> None:
+    node = make_node(is_exec=True)
+    lease = node.lease()
+    assert lease.result(add, 1, 2) == 3
+    # Programs that user code starts inherit nothing of ours.
+    listed = "import os; print(sorted(map(int, os.listdir('/proc/self/fd')))[:-1])"
+    inherited = lease.result(lambda: subprocess.check_output([sys.executable, "-c", listed], close_fds=False))
+    assert json.loads(inherited) == [0, 1, 2]
     lease.close()
 
 

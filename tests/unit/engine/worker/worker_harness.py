@@ -13,6 +13,7 @@ import pickle
 import select
 import signal
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -73,7 +74,7 @@ def new_task(caller: int = CALLER) -> bytes:
 class Node:
     """The node's end of one worker."""
 
-    def __init__(self, *, env: str = "", job_info: JobInfo | None = None, answers: bool = True) -> None:
+    def __init__(self, *, env: str = "", job_info: JobInfo | None = None, is_exec: bool = False) -> None:
         self.messages: list[Any] = []
         self.values: dict[bytes, m.Value] = {}  # What Fetch is answered with.
         self.stored: dict[bytes, tuple[int, int]] = {}  # Created: id → (offset, size)
@@ -107,6 +108,14 @@ class Node:
                             os.close(int(name))
                         except OSError:
                             pass
+                if is_exec:
+                    fds = (client_there.fileno(), control_there.fileno(), self._arena_fd)
+                    for fd in fds:
+                        os.set_inheritable(fd, True)
+                    here = os.path.dirname(os.path.abspath(__file__))
+                    code = f"import sys; sys.path[:0] = {[here, *sys.path]!r}; from skate.engine.worker.main import main; main()"
+                    boot_json = msgspec.json.encode(boot).decode()
+                    os.execv(sys.executable, [sys.executable, "-c", code, *map(str, fds), boot_json])
                 from skate.engine.worker.main import run_worker
 
                 run_worker(boot, client_there.detach(), control_there.detach(), self._arena_fd)
