@@ -262,11 +262,13 @@ class ActorClass(Generic[T]):
         self._signature.check(f"{self.__name__}.bind", args, kwargs)
         return ClassNode(self, args, kwargs)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        name, call = self.__name__, shown_call(args, kwargs)
-        raise TypeError(
-            f"{name!r} is an actor class and can't be called directly: write {name}.remote({call}), not {name}({call})"
-        )
+    if not TYPE_CHECKING:  # Type checkers say that it can't be called.
+
+        def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+            name, call = self.__name__, shown_call(args, kwargs)
+            raise TypeError(
+                f"{name!r} is an actor class and can't be called directly: write {name}.remote({call}), not {name}({call})"
+            )
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> NoReturn:
         raise TypeError(
@@ -442,12 +444,14 @@ class ActorMethod:
         self._entry.signature.check(f"{self._entry.name}.bind", args, kwargs)
         return MethodNode(self, args, kwargs)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        name, call = self._entry.name, shown_call(args, kwargs)
-        raise TypeError(
-            f"{name!r} is a method of an actor ({self._state.table.class_name}) and can't be called directly: "
-            f"write handle.{name}.remote({call}), not handle.{name}({call})"
-        )
+    if not TYPE_CHECKING:  # Type checkers say that it can't be called.
+
+        def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+            name, call = self._entry.name, shown_call(args, kwargs)
+            raise TypeError(
+                f"{name!r} is a method of an actor ({self._state.table.class_name}) and can't be called directly: "
+                f"write handle.{name}.remote({call}), not handle.{name}({call})"
+            )
 
     def __repr__(self) -> str:
         return f"<method {self._entry.name} of Actor({self._state.table.class_name}, {self._state.actor_id.hex()})>"

@@ -555,12 +555,11 @@ def cancel(ref: ObjectRef[Any] | ObjectRefGenerator[Any], *, force: bool = False
         force: Kill the worker that runs it. Not for actors' calls.
         recursive: Also what the task has started.
     """
-    if isinstance(ref, ObjectRefGenerator):
-        ref = ref.completed()
-    if not isinstance(ref, ObjectRef):
-        hint = "; an actor is ended by skate.kill(actor)" if isinstance(ref, ActorHandle) else ""
-        raise TypeError(f"cancel() takes an ObjectRef or an ObjectRefGenerator, not {type(ref).__name__}{hint}")
-    current.active().cancel(ref, force=force, recursive=recursive)
+    target: Any = ref.completed() if isinstance(ref, ObjectRefGenerator) else ref
+    if not isinstance(target, ObjectRef):
+        hint = "; an actor is ended by skate.kill(actor)" if isinstance(target, ActorHandle) else ""
+        raise TypeError(f"cancel() takes an ObjectRef or an ObjectRefGenerator, not {type(target).__name__}{hint}")
+    current.active().cancel(target, force=force, recursive=recursive)
 
 
 def free(refs: ObjectRef[Any] | Sequence[ObjectRef[Any]]) -> None:

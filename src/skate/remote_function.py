@@ -131,11 +131,13 @@ class RemoteFunction(Generic[P, Out]):
         self._prepared = (backend, token)
         return token
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        call = shown_call(args, kwargs)
-        raise TypeError(
-            f"{self._name!r} is a remote function and can't be called directly: write {self._name}.remote({call}), not {self._name}({call})"
-        )
+    if not TYPE_CHECKING:  # Type checkers say that it can't be called.
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            call = shown_call(args, kwargs)
+            raise TypeError(
+                f"{self._name!r} is a remote function and can't be called directly: write {self._name}.remote({call}), not {self._name}({call})"
+            )
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """Found in a class body: it stays a remote function of its plain arguments."""
