@@ -11,9 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
-from skate.exceptions import RaySystemError
-
 from skate.backends import current
+from skate.exceptions import RaySystemError
 
 LIMIT = 100
 _ROWS_MAX = 10_000_000

@@ -22,9 +22,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from skate.exceptions import RayActorError
-
 import skate
+from skate.exceptions import RayActorError
 from skate.util.multiprocessing.jobs import MAP, FunctionTable, Job, PoolWorker, rebuild_error
 
 BATCH_S = 0.005  # Long against the 0.1–0.2 ms that a batch costs, short against what a person notices.
