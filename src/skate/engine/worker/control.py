@@ -11,6 +11,7 @@ started.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
@@ -164,11 +165,13 @@ class Control:
 
     def _read_orders(self) -> None:
         runtime = self._runtime
-        runtime.output.repair()
         try:
             while (received := self._channel.receive_with_descriptors()) is not None:
                 data, descriptors = received
                 order = _decode(data)
+                if descriptors:
+                    descriptors = [above_stdio(descriptor) for descriptor in descriptors]
+                    runtime.output.repair()
                 kind = type(order)
                 if kind is m.Interrupt:
                     runtime.cancel(order.task, order.recursive)
@@ -211,6 +214,15 @@ class Control:
 
     def close_in_fork(self) -> None:
         self._channel.sock.close()
+
+
+def above_stdio(descriptor: int) -> int:
+    """The same file under a number above 2: user code may have closed its standard streams, but prints go to those numbers still."""
+    if descriptor > 2:
+        return descriptor
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(descriptor)
+    return moved
 
 
 def stacks() -> str:

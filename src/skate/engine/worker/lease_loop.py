@@ -50,6 +50,7 @@ class LeaseLoop:
             for bound in link.bounds.values():
                 if bound.function is None:
                     runtime.functions.give_back(bound)
+            runtime.output.repair()
             runtime.lease = None
             runtime.main_call = None
         if link.is_retiring:

@@ -44,7 +44,7 @@ class Output:
             stream.flush_all()
 
     def repair(self) -> None:
-        """User code may have closed descriptors 1 or 2: a socket that takes the number would get its prints."""
+        """User code may have closed descriptors 1 or 2: give them back, before another file takes the number and gets its prints."""
         for fd, spare in self._spares.items():
             try:
                 os.fstat(fd)
