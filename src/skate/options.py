@@ -191,6 +191,16 @@ def _fallback_strategy(name: str, value: Any) -> None:
         check_labels(f"{name}: label_selector", entry["label_selector"])
 
 
+def _task_name(name: str, value: Any) -> None:
+    if not isinstance(value, str):  # "" is the function's own name.
+        raise TypeError(_wrong(name, value, "a string"))
+
+
+def _group(name: str, value: Any) -> None:
+    if value != "default" and not hasattr(value, "bundle_specs"):
+        raise TypeError(_wrong(name, value, "what skate.util.placement_group(…) returned, or None"))
+
+
 def _anything(name: str, value: Any) -> None:
     """Accepted for Ray's programs; it has no meaning on one machine."""
 
@@ -206,7 +216,7 @@ _COMMON: dict[str, Checker] = {
     "scheduling_strategy": _strategy,
     "label_selector": check_labels,
     "fallback_strategy": _fallback_strategy,
-    "placement_group": _anything,  # Deprecated in Ray, with the next two: see _strategy_of.
+    "placement_group": _group,  # Deprecated in Ray, with the next two: see _strategy_of.
     "placement_group_bundle_index": _count_from(-1, "an int from -1 on"),
     "placement_group_capture_child_tasks": _boolean,
     "object_store_memory": _anything,
@@ -223,6 +233,7 @@ _RETURNING: dict[str, Checker] = {
 TASK_OPTIONS: dict[str, Checker] = {
     **_COMMON,
     **_RETURNING,
+    "name": _task_name,
     "max_calls": _count_from(0, "0 (no limit) or a positive int"),
     "max_retries": _count_from(-1, "-1 (endless), 0 or a positive int"),
 }

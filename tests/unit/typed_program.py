@@ -55,6 +55,7 @@ def program() -> None:
     skate.get(counter.add.remote(1))
     skate.get(skate.remote(lambda x: x + 1).remote(1))
     ready, rest = skate.wait([square.remote(1)], timeout=1)
+    skate.get([*ready, *rest])
     skate.cancel(count.remote(1))
 
     square.remote("a")  # wrong
