@@ -317,7 +317,7 @@ class Actors:
             self._restart(actor, worker)
 
     def _describe_death(self, actor: Actor, detail: str) -> str:
-        text = f"its process {detail}" if detail.startswith(("exited", "killed")) else detail
+        text = f"its process was {detail}" if detail.startswith("killed") else detail
         if actor.spec.max_restarts > 0:
             text += f"; its {actor.spec.max_restarts} restarts were used up"
         return text
