@@ -145,7 +145,7 @@ def _analyse_file(source: bytes, path: str, report: Report) -> None:
             modules.update(alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             modules.add(node.module.partition(".")[0])
-        # As ast.iter_child_nodes, which spends a third of the time of all this on its generators.
+        # ast.iter_child_nodes, written out: this loop is where the time goes.
         for name in node._fields:
             value = getattr(node, name, None)
             if isinstance(value, list):

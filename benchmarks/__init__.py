@@ -1,0 +1,1 @@
+"""Benchmarks: the same job on Skate and on its peers, in one run on one machine."""
