@@ -58,6 +58,7 @@ class Rig:
         template = m.Template(0, "f", m.Value(0, b""), b"f", "", 1, False, 0, False, "", -1)
         self.token = FunctionToken(None, template, self.client.submission.queue_for(request, 2), 3, retries_errors=False)
         self._descriptors: list[int] = []
+        self._workers: list[FakeWorker] = []
 
     def heard(self) -> list[m.Message]:
         """What the client has told the node since the last call."""
@@ -82,7 +83,9 @@ class Rig:
         near.close()
         os.close(token_write)
         self._descriptors.append(token_read)
-        return FakeWorker(Channel(far), token_read)
+        worker = FakeWorker(Channel(far), token_read)
+        self._workers.append(worker)
+        return worker
 
     def submit(self, *args: Any) -> Any:
         return self.client.submit_task(self.token, args, {})
@@ -93,6 +96,8 @@ class Rig:
         self.client.close(ends_session=True)
         current.set_client(None)
         self.node.close()
+        for worker in self._workers:
+            worker.channel.close()
         for fd in self._descriptors:
             os.close(fd)
 

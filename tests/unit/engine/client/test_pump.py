@@ -119,6 +119,7 @@ def test_a_leader_that_is_interrupted_hands_the_lead_on(rig: Rig) -> None:
         pass
 
     def on_news(_events: int) -> None:
+        near.recv(1)
         waiting.set()
         while second.lock is None and not second.leads:
             rig.lock.release()  # The follower needs it to line up.
@@ -132,7 +133,6 @@ def test_a_leader_that_is_interrupted_hands_the_lead_on(rig: Rig) -> None:
     far.send(b"x")
     with pytest.raises(Interrupt):
         rig.pump.wait(rig.waiter(1), None)
-    near.recv(1)
     with rig.lock:
         rig.pump.remove(near.fileno())
 

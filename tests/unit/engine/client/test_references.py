@@ -6,6 +6,7 @@ import gc
 import pickle
 
 from skate.engine.spec import messages as m
+from skate.engine.transport import tokens
 from tests.unit.engine.client.conftest import Rig
 from tests.unit.engine.client.test_submission import requests
 
@@ -43,11 +44,12 @@ def test_a_call_taken_back_takes_back_what_was_counted_for_its_worker(rig: Rig) 
     rig.client.flush()
     with rig.client.lock:
         [lease] = rig.client.submission.leases()
+        tokens.claim(worker.token_read)
         rig.client.submission.tick(lease.progress_at_s + 1.0)
     heard = rig.heard()
     added = sum(1 for message in heard if message == m.AddRef(inner.binary(), 20))
     taken = sum(1 for message in heard if message == m.Unshare(inner.binary(), 20))
-    assert added == taken > 0
+    assert added - 1 == taken > 0  # One call was started: its count is the worker's to give back.
 
 
 def test_refs_inside_a_result_are_adopted_and_given_back(rig: Rig) -> None:
