@@ -349,7 +349,7 @@ def test_spilling_goes_on_when_its_process_is_killed(node: NodeProcess) -> None:
     node.greet()
     node.send(m.Seal(b"a" * 20, 1))
     assert node.expect(m.Notice, level="SpillDone").text == ""
-    (spiller,) = [pid for pid in children_of(node.process.pid)]
+    (spiller,) = children_of(node.process.pid)
 
     os.kill(spiller, signal.SIGKILL)
     wait_until(lambda: not is_alive(spiller))

@@ -250,7 +250,7 @@ def _install(requirements: Requirements, directory: str) -> None:
     python = os.path.join(directory, "bin", "python")
     uv = shutil.which("uv")
     if requirements.tool == "uv" and uv is None:
-        print("runtime_env asks for uv, which is not installed here: pip is used")
+        sys.stderr.write("runtime_env asks for uv, which is not installed here: pip is used\n")
     with_uv = uv is not None and (requirements.tool == "uv" or find_spec("pip") is None)
     with_own_pip = not with_uv and (bool(requirements.tool_version) or find_spec("pip") is None)
     run(sys.executable, "-m", "venv", *([] if with_own_pip else ["--without-pip"]), directory)

@@ -29,10 +29,18 @@ from skate.engine.spec.ids import SESSION_TAG_BYTES
 from skate.engine.spec.resources import Resources, to_units
 
 _NODE_ID_BYTES = 16
-_PRELOAD = ("skate.engine.worker.main",)
+_PRELOAD = (
+    "skate.engine.worker.main",
+    "skate.engine.worker.execution",
+    "skate.engine.worker.lease_loop",
+    "skate.engine.worker.actor",
+    "skate.engine.worker.leaving",
+    "cloudpickle",  # Most functions arrive pickled by it.
+)
 
 
 def main() -> NoReturn:
+    gc.disable()  # What the node makes has no cycles worth the pauses, imports are quicker; a worker enables it again.
     status = 1
     try:
         driver_fd = int(sys.argv[1])
@@ -85,14 +93,10 @@ def warm_up(config: NodeConfig) -> None:
         try:
             importlib.import_module(name)
         except Exception as error:  # The worker will meet it too, and tell the user.
-            print(
-                f"{time.strftime('%Y-%m-%d %H:%M:%S')} cannot import {name} for warm workers: {error!r}",
-                file=sys.stderr,
-                flush=True,
-            )
-    gc.collect()
+            stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+            sys.stderr.write(f"{stamp} cannot import {name} for warm workers: {error!r}\n")
+            sys.stderr.flush()
     gc.freeze()
-    gc.disable()  # What the node itself makes has no cycles worth the pauses; a worker enables it again.
 
 
 def _run_worker(boot: WorkerBoot, client_fd: int, control_fd: int, arena_fd: int) -> NoReturn:

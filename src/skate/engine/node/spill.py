@@ -30,6 +30,7 @@ _SPILL, _RESTORE, _PUNCH, _DONE = 1, 2, 3, 4
 _order = struct.Struct(f"<B{OBJECT_ID_BYTES}sQQQ")  # what, id, offset in the arena, size, offset in the file
 _PIECE_BYTES = 8 * 1024 * 1024
 _ALIGN_BYTES = 4096
+_SHORT_LIVED, _LONG_LIVED = "/tmp", "/var/tmp"  # noqa: S108  # The file has no name there: nobody can get hold of it.
 _ERROR_BYTES_MAX = 4096
 _FALLOC_FL_KEEP_SIZE, _FALLOC_FL_PUNCH_HOLE = 1, 2
 
@@ -301,9 +302,9 @@ def temporary_directory() -> str:
     chosen = os.environ.get("TMPDIR", "")
     if chosen and os.access(chosen, os.W_OK):
         return chosen
-    if _is_in_memory("/tmp") and os.access("/var/tmp", os.W_OK):
-        return "/var/tmp"
-    return "/tmp"
+    if _is_in_memory(_SHORT_LIVED) and os.access(_LONG_LIVED, os.W_OK):
+        return _LONG_LIVED
+    return _SHORT_LIVED
 
 
 def _is_in_memory(directory: str) -> bool:

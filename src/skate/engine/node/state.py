@@ -309,7 +309,7 @@ class State:
     def _logs(self, params: dict[str, Any]) -> dict[int, list[str]]:
         lines_max = params.get("tail") or LOG_LINES_KEPT_PER_WORKER
         wanted = params.get("worker_pid") or params.get("pid")
-        logs = {pid: kept for pid, kept in self._shell.pool.dead_logs.values()}
+        logs = dict(self._shell.pool.dead_logs.values())
         logs.update((worker.pid, worker.log.kept) for worker in self._shell.pool.workers.values())
         return {
             pid: [line for _, _, line in kept.last(lines_max)]

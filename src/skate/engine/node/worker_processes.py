@@ -202,7 +202,7 @@ def describe_end(status: int, *, kill_reason: str, was_oom: bool) -> tuple[str, 
             name = signal.Signals(number).name
         except ValueError:
             name = f"SIG{number}"
-        return "signal", f"killed by signal {number} ({name})"
+        return "signal", f"it was killed by signal {number} ({name})"
     code = os.WEXITSTATUS(status)
     return ("exit", "it exited with status 0") if code == 0 else ("exit_code", f"it exited with status {code}")
 

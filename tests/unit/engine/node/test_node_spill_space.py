@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -50,7 +52,7 @@ def test_ranges_never_overlap_and_all_come_back(steps: list[tuple[int, bool, int
         else:
             taken.append((space.allocate(size), size))
         ends = sorted((offset, offset + size) for offset, size in taken)
-        assert all(before[1] <= after[0] for before, after in zip(ends, ends[1:], strict=False))
+        assert all(before[1] <= after[0] for before, after in pairwise(ends))
     for offset, size in taken:
         space.free(offset, size)
     assert space.used_bytes == 0
