@@ -1,0 +1,85 @@
+"""The backend of this process: started by `init` or by the first call that needs one; given by the engine in a worker.
+
+`active` stands on the path of every call: after the first it is one global read.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from skate.backends.base import InitOptions
+
+if TYPE_CHECKING:
+    from skate.backends.base import Backend
+
+_backend: Backend | None = None
+# Reentrant: making a session runs code (signal handlers, imports) that may ask for the backend.
+_lock = threading.RLock()
+
+
+def active() -> Backend:
+    """The backend; started with the defaults when there is none."""
+    return _backend if _backend is not None else start(InitOptions(), reuse=True)
+
+
+def peek() -> Backend | None:
+    """The backend, if there is one."""
+    return _backend
+
+
+def start(options: InitOptions, *, reuse: bool = False) -> Backend:
+    """Make this process's backend.
+
+    Args:
+        options: Checked by `api.init`.
+        reuse: Take the one that another thread has made meanwhile.
+
+    Raises:
+        RuntimeError: There is one already; this machine is not supported; or the engine did not start.
+        ConnectionError: There is no session at the address.
+    """
+    global _backend
+    with _lock:
+        if _backend is not None:
+            if reuse:
+                return _backend
+            raise RuntimeError("a session is running in this process: call skate.shutdown() first")
+        _backend = _make(options)
+        return _backend
+
+
+def stop() -> None:
+    """End the session. Harmless when there is none."""
+    global _backend
+    with _lock:
+        backend, _backend = _backend, None
+        if backend is not None:
+            backend.shutdown()
+
+
+def attach(backend: Backend | None) -> None:
+    """Use this backend from now on: in a worker; None in a forked child, where the parent's engine must not be used."""
+    global _backend, _lock
+    if backend is None:
+        _lock = threading.RLock()  # The parent's other threads may have held it.
+    _backend = backend
+
+
+def _make(options: InitOptions) -> Backend:
+    address = options.address
+    if address is None:
+        import os
+
+        address = os.environ.get("SKATE_ADDRESS") or os.environ.get("RAY_ADDRESS") or "local"
+    if address == "inline":
+        from skate.backends.inline import InlineBackend
+
+        return InlineBackend(options)
+    if address == "ray" or address.startswith("ray:"):
+        from skate.backends.ray_cluster import RayBackend  # type: ignore[import-not-found,unused-ignore]
+
+        return RayBackend(options, address)  # type: ignore[no-any-return,unused-ignore]
+    from skate.backends.local import LocalBackend
+
+    return LocalBackend.start(options, address)
