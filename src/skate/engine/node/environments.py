@@ -21,11 +21,12 @@ from typing import Any
 import msgspec
 
 from skate.engine.node.loop import Loop
-from skate.engine.node.worker_processes import flush_standard_streams, fork_child
+from skate.engine.node.worker_processes import flush_standard_streams, fork_child, kill_group
 from skate.engine.spec.boot import JobInfo
 
 _TAIL_BYTES = 4000
 _READY = "ready"
+_SETUP_TIMEOUT_S = 600.0  # As in Ray.
 _ROOT = os.path.dirname(
     os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 )  # What `import skate` needs on sys.path.
@@ -100,7 +101,12 @@ class Environments:
             del self._waiting[key]
             raise
 
+        limit_s = setup_timeout_s(env)
+        timer = None if limit_s is None else self._loop.set_timer_after(limit_s, lambda: kill_group(pid))
+
         def on_exit(status: int) -> None:
+            if timer is not None:
+                timer.cancel()
             size = os.fstat(output).st_size
             tail = os.pread(output, _TAIL_BYTES, max(0, size - _TAIL_BYTES)).decode("utf-8", "replace").strip()
             os.close(output)
@@ -108,6 +114,8 @@ class Environments:
             if status:
                 what = ", ".join(requirements.lines)
                 error = f"the runtime environment with {requirements.tool} packages {what} could not be built:\n{tail}"
+                if os.WIFSIGNALED(status) and limit_s is not None:
+                    error += f"\n(ended after {limit_s:g} s: set runtime_env config setup_timeout_seconds for more time)"
             for one in self._waiting.pop(key):
                 self._on_ready(one, error)
 
@@ -165,6 +173,13 @@ def requirements_of(env: str) -> Requirements | None:
                 bool(settings.get(f"{tool}_check")),
             )
     return None
+
+
+def setup_timeout_s(env: str) -> float | None:
+    """How long its set-up may take; None: as long as it takes."""
+    settings = _fields(env).get("config") or {}
+    seconds = float(settings.get("setup_timeout_seconds", _SETUP_TIMEOUT_S))
+    return None if seconds <= 0 else seconds
 
 
 def check_interpreter(path: str) -> str:

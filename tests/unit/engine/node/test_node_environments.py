@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from skate.engine.node.environments import Environments, check_interpreter, interpreter_of, requirements_of
+from skate.engine.node.environments import Environments, check_interpreter, interpreter_of, requirements_of, setup_timeout_s
 from skate.engine.node.loop import Loop
 from skate.engine.spec.boot import JobInfo
 
@@ -34,6 +34,13 @@ def test_a_requirements_file_counts_by_its_lines(tmp_path: Path) -> None:
 
     assert requirements is not None
     assert requirements.lines == ("httpx", "rich==13")
+
+
+@pytest.mark.parametrize(
+    ("config", "limit_s"), [(None, 600), ({"setup_timeout_seconds": 5}, 5), ({"setup_timeout_seconds": -1}, None)]
+)
+def test_the_time_for_setting_up_can_be_set(config: dict[str, int] | None, limit_s: float | None) -> None:
+    assert setup_timeout_s(json.dumps({"pip": ["httpx"], "config": config})) == limit_s
 
 
 def test_a_missing_requirements_file_is_named() -> None:
