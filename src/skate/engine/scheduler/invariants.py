@@ -78,6 +78,14 @@ def _check_leases(scheduler: Scheduler) -> None:
         assert lease.client.leases.get(number) is lease
         assert lease.worker.actor is None, f"lease {number} is of an actor's worker"
         assert lease.worker.number not in lease.worker.node.idle
+    counted: dict[tuple[int, int], int] = {}
+    for lease in state.leases.values():
+        if lease.is_counted:
+            key = (id(lease.shape), lease.client.number)
+            counted[key] = counted.get(key, 0) + 1
+    for lease in state.leases.values():
+        held = lease.shape.held.get(lease.client.number, 0)
+        assert held == counted.get((id(lease.shape), lease.client.number), 0), f"client {lease.client.number} is said to hold {held}"
 
 
 def _check_requests(scheduler: Scheduler) -> None:

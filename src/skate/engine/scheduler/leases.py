@@ -25,7 +25,7 @@ _LOST_KINDS = {"exit_code": "exit"}  # WorkerExited's words for LeaseLost's.
 
 
 class Lease:
-    __slots__ = ("client", "granted_s", "is_revoked", "name", "number", "shape", "worker")
+    __slots__ = ("client", "granted_s", "is_counted", "is_revoked", "name", "number", "shape", "worker")
 
     def __init__(self, number: int, client: Client, worker: Worker, shape: Shape, name: str, granted_s: float) -> None:
         self.number = number
@@ -35,6 +35,12 @@ class Lease:
         self.name = name  # Of the function it was asked for first.
         self.granted_s = granted_s
         self.is_revoked = False
+        self.is_counted = False  # Among what its client holds: not while its worker has lent its CPU.
+
+    def count(self, is_held: bool) -> None:
+        if self.is_counted != is_held:
+            self.is_counted = is_held
+            self.shape.count_held(self.client.number, 1 if is_held else -1)
 
 
 class Leases:
@@ -92,6 +98,7 @@ class Leases:
             self._workers.stop(lease.worker, "kill", "its task was cancelled with force=True")
 
     def _close(self, lease: Lease) -> None:
+        lease.count(False)
         self._state.leases.pop(lease.number, None)
         lease.client.leases.pop(lease.number, None)
         self._state.commands.append(CloseLease(lease.number))

@@ -149,22 +149,26 @@ class Serving:
                 self._serve(line)
 
     def _serve(self, line: Line) -> None:
-        is_fruitful = True
-        while is_fruitful and line.shapes:
-            is_fruitful = False
-            for shape in list(line.shapes.values()):
-                if not shape.count:
+        state = self._state
+        while True:
+            best: tuple[Request, ResourcePool] | None = None
+            held_by_best = 0
+            for shape in line.shapes.values():
+                pool = choose_pool(state, shape)
+                request = self._turns.next_request(line, shape) if pool is not None else None
+                if pool is None or request is None:
                     continue
-                pool = choose_pool(self._state, shape)
-                if pool is None:
-                    continue
-                request = self._turns.next_request(line, shape)
-                if request is not None:
-                    line.take_turn(request)
-                    self._give(request, pool)
-                    is_fruitful = True
+                held = shape.held.get(request.client.number, 0) if request.actor is None else 0
+                if best is None or held < held_by_best:
+                    best, held_by_best = (request, pool), held
+                    if not held:
+                        break
+            if best is None:
+                break
+            line.take_turn(best[0])
+            self._give(*best)
         if line.shapes:
-            self._turns.look_soon(line, self._state.config.lease_quantum_s)
+            self._turns.look_soon(line, state.config.lease_quantum_s)
 
     def _give(self, request: Request, pool: ResourcePool) -> None:
         if request.shape.strategy == "SPREAD" and isinstance(pool, Node):
@@ -180,6 +184,7 @@ class Serving:
         number = state.next_lease_id()
         lease = Lease(number, client, worker, shape, request.name, state.now_s)
         worker.lease = client.leases[number] = state.leases[number] = lease
+        lease.count(True)
         client.requests.pop(request.number, None)
         state.commands.append(
             Grant(

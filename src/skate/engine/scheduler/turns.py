@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Party = tuple[int, object]  # (client, shape): those who compete.
 _NEWCOMER_QUANTA = 0.1
 _IDLE_QUANTA = 4  # A lease of somebody who does not ask for more is called back after this many quanta.
+_CLIENTS_SEEN_MAX = 16  # Per choice of whom to serve.
 _REQUESTS_SEEN_MAX = 32  # Per client, shape and look.
 _HOLD_MAX_S = 8.0
 _HOLD_PAUSE = 4  # After a hold in vain, others go on for so many times its length.
@@ -51,17 +52,23 @@ class Turns:
         return request.client.is_driver and request.actor is None and not line.held_names.isdisjoint(request.shape.need)
 
     def next_request(self, line: Line, shape: Shape) -> Request | None:
-        """The next one of a shape that is not held back."""
-        first = shape.first()
-        if line.held_for is None or not self.is_held_back(line, first):
-            return first
-        for of_client in shape.by_client.values():
-            for request in of_client.values():
-                if not self.is_held_back(line, request):
-                    return request
+        """Of the clients whose turn is near, the one that holds least; None: all are held back."""
+        best: Request | None = None
+        held_by_best = 0
+        seen = 0
+        for client, of_client in shape.by_client.items():
+            request = next(iter(of_client.values()))
+            if line.held_for is not None and self.is_held_back(line, request):
+                request = next((one for one in of_client.values() if one.actor is not None), request)
                 if request.actor is None:
-                    break  # All lease requests of a client are alike.
-        return None
+                    continue
+            held = shape.held.get(client, 0) if request.actor is None else 0
+            if best is None or held < held_by_best:
+                best, held_by_best = request, held
+            seen += 1
+            if not held_by_best or seen == _CLIENTS_SEEN_MAX:
+                break
+        return best
 
     # ------------------------------------------------------------ calling back
 
@@ -124,6 +131,7 @@ class _Look:
         self._turns = turns
         self._holds: dict[Party, int] = {}
         self._by_pool: dict[ResourcePool, list[Lease]] = {}  # Those that can be called back.
+        self._called_back: list[Lease] = []
         self._spare: dict[ResourcePool, Resources] = {}  # What is free or on its way back, less what is promised.
         for lease in leases:
             allocation = lease.worker.allocation
@@ -148,6 +156,12 @@ class _Look:
     def run(self, groups: Sequence[PlacementGroup]) -> None:
         for group in groups:
             self._gather_for_group(group)
+        self._gather_for_requests()
+        for lease in self._called_back:
+            lease.is_revoked = True
+            self._state.send(lease.client.number, LeaseRevoked(lease.number))
+
+    def _gather_for_requests(self) -> None:
         for shape in self._line.shapes.values():
             if not self._by_pool:
                 return
@@ -178,16 +192,16 @@ class _Look:
         return group.bundles_for(shape.bundle) if group is not None and group.is_created else ()
 
     def _gather_for_group(self, group: PlacementGroup) -> None:
-        victims = 0
-        names: set[str] = set()
-        for held, need in enumerate(group.specs):
-            before = len(self._state.commands)
-            if not self._gather(group, self._state.nodes.alive, need, (0, group), held, is_quiet=True):
-                break
-            victims += len(self._state.commands) - before
-            names.update(need)
-        if victims:
-            self._turns.hold(self._line, group, frozenset(names))
+        """All bundles or none: nobody is disturbed for a group that can't be gathered now."""
+        before = dict(self._holds), {p: list(v) for p, v in self._by_pool.items()}, {p: dict(v) for p, v in self._spare.items()}
+        called_back, self._called_back = self._called_back, []
+        if all(self._gather(group, self._state.nodes.alive, need, (0, group), 0) for need in group.specs):
+            if self._called_back:
+                self._turns.hold(self._line, group, frozenset(name for need in group.specs for name in need))
+            self._called_back = called_back + self._called_back
+        else:
+            self._holds, self._by_pool, self._spare = before
+            self._called_back = called_back
 
     def _gather(
         self,
@@ -196,8 +210,6 @@ class _Look:
         need: Resources,
         party: Party,
         held: int,
-        *,
-        is_quiet: bool = False,
     ) -> bool:
         """Promise what one request needs, from what is free or on its way, and from leases that are called back now."""
         for pool in pools:
@@ -212,7 +224,7 @@ class _Look:
                 continue
             for lease in victims:
                 self._call_back(lease, pool)
-            if len(victims) > 1 and not is_quiet:
+            if len(victims) > 1 and type(waiter) is Shape:
                 self._turns.hold(self._line, waiter, frozenset(need))
             return self._promise(self._spare_of(pool), need)
         return False
@@ -258,8 +270,7 @@ class _Look:
         return []
 
     def _call_back(self, lease: Lease, pool: ResourcePool) -> None:
-        lease.is_revoked = True
-        self._state.send(lease.client.number, LeaseRevoked(lease.number))
+        self._called_back.append(lease)
         self._holds[lease.client.number, lease.shape] -= 1
         self._by_pool[pool].remove(lease)
         if not self._by_pool[pool]:

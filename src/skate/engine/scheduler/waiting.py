@@ -45,7 +45,7 @@ class Shape:
     """What requests that fit or do not fit together have in common."""
 
     __slots__ = (
-        "bundle", "by_client", "count", "domain", "env", "epoch", "hold_not_before_s", "hold_s", "is_feasible", "job", "key", "labels", "need", "node", "notified",
+        "bundle", "by_client", "count", "domain", "env", "epoch", "held", "hold_not_before_s", "hold_s", "is_feasible", "job", "key", "labels", "need", "node", "notified",
         "soft", "strategy",
     )  # fmt: skip
 
@@ -67,12 +67,17 @@ class Shape:
         self.count = 0
         self.epoch = -1  # Of the node pool, when `is_feasible` was found out.
         self.is_feasible = True
+        self.held: dict[int, int] = {}  # client → its leases of this shape, without those that have lent their CPU.
         self.hold_s = 0.0  # How long others were last held back for it: see `turns`.
         self.hold_not_before_s = 0.0
         self.notified: set[tuple[int, str]] = set()  # (client, which notice)
 
-    def first(self) -> Request:
-        return next(iter(next(iter(self.by_client.values())).values()))
+    def count_held(self, client: int, change: int) -> None:
+        held = self.held.get(client, 0) + change
+        if held:
+            self.held[client] = held
+        else:
+            self.held.pop(client, None)
 
 
 class Line:

@@ -137,12 +137,16 @@ class WorkerPool:
         for allocation in (worker.allocation, worker.extra):
             if allocation is not None and not allocation.is_cpu_lent and allocation.resources.get(CPU):
                 allocation.pool.lend_cpu(allocation)
+                if worker.lease is not None:
+                    worker.lease.count(False)
                 self._state.freed[allocation.pool.domain] = None
 
     def reclaim_cpu(self, worker: Worker) -> None:
         for allocation in (worker.allocation, worker.extra):
             if allocation is not None and allocation.is_cpu_lent:
                 allocation.pool.reclaim_cpu(allocation)
+                if worker.lease is not None:
+                    worker.lease.count(True)
 
     # ------------------------------------------------------------ end
 
