@@ -390,7 +390,9 @@ class Calls:
     def on_object_lost(self, message: m.ObjectLost) -> None:
         """The value of an object of ours is gone and somebody wants it: run its task again."""
         entry = self._client.table.get(message.id)
-        if entry is None:
+        if entry is None:  # Let go of here, but others still refer to it: they must not wait for ever.
+            error = errors.cannot_remake(message.id, None)
+            self._client.tell_node(m.Resolve(message.id, m.Value(serialization.ERROR, error)))
             return
         task = entry.task
         if task is None or task.retries_left == 0:

@@ -133,13 +133,15 @@ def _dump_by_cloudpickle(value: Any, buffer_callback: Callable[[pickle.PickleBuf
 
 
 def unpack(kind: int, data: bytes | memoryview) -> Any:
-    """The value of kinds VALUE, BUFFERS and BYTES from a message. An ERROR is the caller's to read."""
+    """The value of kinds VALUE, BUFFERS and BYTES from a message. An ERROR is the caller's to read.
+
+    Arrays are read-only views of `data`, as they are of the arena: small and large values behave alike, and two readers never share a mutable one.
+    """
     if kind == VALUE:
         return _loads(data)
     if kind == BYTES:
         return bytes(data)
-    view = memoryview(bytearray(data)) if kind == BUFFERS else memoryview(data)
-    return _unpack_buffers(view)
+    return _unpack_buffers(memoryview(bytes(data)))  # Of bytes this is no copy; anything else may be a buffer that is used again.
 
 
 def stored_kind(view: memoryview) -> int:

@@ -45,7 +45,7 @@ def tune(sock: socket.socket) -> None:
 class Channel:
     """One end, non-blocking."""
 
-    __slots__ = ("_buffer", "_fragments", "_outbox_bytes", "_view", "closed", "fd", "outbox", "sock")
+    __slots__ = ("_buffer", "_descriptors", "_fragments", "_outbox_bytes", "_view", "closed", "fd", "outbox", "sock")
 
     def __init__(self, sock: socket.socket, buffer: bytearray | None = None) -> None:
         """`buffer`: a receive buffer that channels read by the same thread may share."""
@@ -58,6 +58,7 @@ class Channel:
         self._buffer = buffer if buffer is not None else receive_buffer()
         self._view = memoryview(self._buffer)
         self._fragments: list[bytes] | None = None
+        self._descriptors: list[int] = []  # Came with the first fragment of a message whose rest has not come yet.
 
     # ------------------------------------------------------------ sending
 
@@ -143,7 +144,6 @@ class Channel:
 
     def receive_with_descriptors(self) -> tuple[memoryview | bytes, list[int]] | None:
         """Like `receive`, with the descriptors that came along (the caller owns them)."""
-        descriptors: list[int] = []
         while True:
             try:
                 size, ancillary, _flags, _address = self.sock.recvmsg_into(
@@ -161,12 +161,18 @@ class Channel:
                 if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                     received = array.array("i")
                     received.frombytes(payload[: len(payload) - len(payload) % received.itemsize])
-                    descriptors.extend(received)
+                    self._descriptors.extend(received)
             if self._buffer[0] != _FRAGMENT:
-                return self._view[:size], descriptors
+                return self._view[:size], self._take_descriptors()
             whole = self._add_fragment(bytes(self._view[:size]))
             if whole is not None:
-                return whole, descriptors
+                return whole, self._take_descriptors()
+
+    def _take_descriptors(self) -> list[int]:
+        if not self._descriptors:
+            return []
+        descriptors, self._descriptors = self._descriptors, []
+        return descriptors
 
     def _add_fragment(self, packet: bytes) -> bytes | None:
         if self._fragments is None:
@@ -186,6 +192,7 @@ class Channel:
             for _data, descriptors in self.outbox:
                 _close_all(descriptors)
             self.outbox.clear()
+            _close_all(self._take_descriptors())
             self.sock.close()
 
     def _gone(self, error: OSError | None) -> ChannelClosedError:
