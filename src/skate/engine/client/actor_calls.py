@@ -59,7 +59,7 @@ class Connection:
         self.waiting = 0  # Calls of a concurrent actor that wait for arguments, outside the queue.
         self.in_flight: dict[int, Task] = {}
         self.next_seq = 0
-        self.templates: dict[int, int] = {}
+        self.templates: dict[MethodToken, int] = {}  # Keeps the token: its id must not become another's.
         self.death: m.ActorUpdate | None = None
 
 
@@ -126,9 +126,9 @@ class ActorCalls:
                     break
                 queue.popleft()
                 token: MethodToken = task.token
-                template = connection.templates.get(id(token))
+                template = connection.templates.get(token)
                 if template is None:
-                    template = connection.templates[id(token)] = len(connection.templates)
+                    template = connection.templates[token] = len(connection.templates)
                     self._send(connection, _encode(msgspec.structs.replace(token.template, index=template)))
                 seq = connection.next_seq
                 connection.next_seq = seq + 1

@@ -141,7 +141,7 @@ class Submission:
                 continue
             room -= 1
             token: FunctionToken = task.token
-            template = lease.templates.get(id(token))
+            template = lease.templates.get(token)
             if template is None:
                 template = self._introduce(lease, token)
             seq = lease.next_seq
@@ -175,7 +175,7 @@ class Submission:
 
     def _introduce(self, lease: Lease, token: FunctionToken) -> int:
         index = len(lease.templates)
-        lease.templates[id(token)] = index
+        lease.templates[token] = index
         template = msgspec.structs.replace(token.template, index=index)
         if isinstance(template.definition, m.Stored):
             self._client.references.share(template.definition_id, lease.worker)

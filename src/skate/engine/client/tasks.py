@@ -93,7 +93,7 @@ class Lease:
         self.token_read = token_read
         self.in_flight: dict[int, Task] = {}  # By sequence number, in order.
         self.next_seq = 0
-        self.templates: dict[int, int] = {}  # id(token) → index on this channel
+        self.templates: dict[FunctionToken, int] = {}  # Index on this channel. Keeps the token: its id must not become another's.
         self.is_blocked = False  # Its task waits in get: nothing is put behind it.
         self.is_revoked = False  # To be returned when it is idle.
         self.is_lost = False
