@@ -343,6 +343,12 @@ class Rows:
     def queued_1m(self, effort: Effort) -> Result:
         return self._queued(effort, 1_000_000)
 
+    def queued_flat(self, effort: Effort) -> Result:
+        """The rate with a million tasks queued in percent of that with a thousand, in one session."""
+        few = statistics.median(self._queued(effort, 1_000).value for _ in range(20))
+        many = self._queued(effort, 1_000_000).value
+        return Result(100 * many / few, note=f"{many:,.0f}/s of 10⁶ queued, {few:,.0f}/s of 10³")
+
     def _queued(self, effort: Effort, count: int) -> Result:
         """All submitted before the first is asked for; the rate from the first submission to the last result."""
         count = effort.count(count, 1000)

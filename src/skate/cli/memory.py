@@ -7,6 +7,7 @@ from typing import Any
 
 from skate.cli import output
 from skate.cli.link import add_session_argument, open_link
+from skate.cli.status import store_line
 
 OBJECTS_SHOWN = 20
 
@@ -27,15 +28,13 @@ def run(arguments: argparse.Namespace) -> int:
         _process("node", session["pid"], ""),
         *(_process("worker", row["pid"], row["state"]) for row in workers if row["pid"]),
     ]
-    if not session.get("is_embedded") or not session.get("driver_pid"):
-        pass
-    else:
+    if session.get("is_embedded") and session.get("driver_pid"):
         processes.insert(0, _process("driver", session["driver_pid"], ""))
     largest = sorted(objects, key=lambda row: -(row.get("size_bytes") or 0))[: arguments.limit]
     if arguments.json:
         output.print_json({"store": summary["objects"], "processes": processes, "objects": largest})
         return 0
-    print(f"object store: {output.cell(summary['objects'])}\n")
+    print(f"object store: {store_line(summary['objects'])}\n")
     output.print_table(largest, ["object_id", "size_bytes", "state", "reference_count", "owner"], empty="no objects in the store")
     if len(objects) > len(largest):
         print(f"(the largest {len(largest)} of {len(objects):,})")

@@ -51,13 +51,27 @@ def print_status(status: dict[str, Any]) -> None:
     print(f"actors     {output.counts(status['actors'])}")
     print(f"drivers    {output.counts(status['jobs'])}")
     print(f"attempts   {session['task_events']:,} on record" + _dropped(session))
-    print(f"objects    {output.cell(status['objects'])}")
+    print(f"objects    {store_line(status['objects'])}")
     if status["placement_groups"]:
         print(f"placement groups  {output.counts(_by_state(status['placement_groups']))}")
     if status["demand"]:
         print("\nwaits for resources")
         for row in status["demand"]:
-            print(f"  {output.cell(row)}")
+            wants = output.cell(row["resources"]) if row["resources"] else "its bundles"
+            never = "" if row["is_feasible"] else "  (more than this session has: it can never start)"
+            print(f"  {row['count']:,} × {row['kind'].replace('_', ' ')} {row['name'] or ''} needs {wants}{never}")
+
+
+def store_line(summary: dict[str, Any]) -> str:
+    """The object store in one line, from its summary."""
+    text = f"{summary['objects']:,}, {output.size(summary['used_bytes'])} of {output.size(summary['capacity_bytes'])}"
+    if summary.get("pinned_bytes"):
+        text += f", {output.size(summary['pinned_bytes'])} pinned"
+    if summary.get("spilled_objects"):
+        text += f"; {summary['spilled_objects']:,} spilled to disk, {output.size(summary['spilled_bytes'])}"
+    if waiting := summary.get("waiting_creations"):
+        text += f"; {waiting:,} wait for room"
+    return text
 
 
 def _list_sessions(*, as_json: bool) -> int:
