@@ -151,13 +151,6 @@ class WorkerPool:
             text = f"it did not end within {WORKER_EXIT_GRACE_S:g} s ({reason})"
             worker.kill_timer = self._loop.set_timer_after(WORKER_EXIT_GRACE_S, lambda: worker.kill(text))
 
-    def stop_all(self, reason: str) -> None:
-        """Ask all to end at once."""
-        order = _encode(m.Exit(False, reason))
-        for worker in list(self.workers.values()):
-            worker.kill_reason = worker.kill_reason or reason
-            worker.control.send(order)
-
     def kill_all(self, reason: str) -> None:
         for worker in list(self.workers.values()):
             worker.kill(reason)
