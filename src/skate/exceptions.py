@@ -85,6 +85,11 @@ class RayTaskError(RayError):
         pid, worker, task_id, attempt, duration_s: Where and how it ran, as far as it is known.
     """
 
+    function_name = ""
+    traceback_str = ""
+    cause: BaseException | None = None
+    pid = 0
+    actor_id: str | None = None
     worker = 0
     task_id = b""
     attempt = 0
@@ -114,8 +119,8 @@ class RayTaskError(RayError):
     def as_instanceof_cause(self) -> RayTaskError:
         """The same error as an instance of its cause's class too; itself when that can't be, or the cause is an error of skate."""
         cause = self.cause
-        if cause is None or isinstance(cause, RayError) or issubclass(RayTaskError, type(cause)):
-            return self
+        if not isinstance(cause, Exception) or isinstance(cause, (RayError, StopIteration, StopAsyncIteration)) or type(cause) is Exception:
+            return self  # Python itself acts on KeyboardInterrupt, StopIteration and the like.
         try:
             return _make_dual(self, cause)
         except Exception:  # A class that can't be derived from, or whose __new__ refuses.
@@ -177,6 +182,7 @@ def _is_printed_with_its_cause(error: BaseException) -> bool:
 
 _PRINTERS = frozenset({"traceback", "rich.traceback", "IPython.core.ultratb", "exceptiongroup._formatting"})
 _dual_classes: dict[type, type] = {}
+_BUILT_IN_MEMBERS = (type(OSError.errno), type(OSError.characters_written))  # What the attributes of classes written in C, and slots, are.
 
 
 def _make_dual(error: RayTaskError, cause: BaseException) -> RayTaskError:
@@ -184,47 +190,52 @@ def _make_dual(error: RayTaskError, cause: BaseException) -> RayTaskError:
     dual = _dual_classes.get(kind)
     if dual is None:
         dual = _dual_classes[kind] = _derive(kind)
-    # Neither class's __init__ is called: nobody knows what the cause's wants. `__new__` gets the cause's own arguments.
-    try:
-        made: Any = dual.__new__(dual, *cause.args)
-    except TypeError:
-        made = dual.__new__(dual)
+    # Neither class's __init__ is called: nobody knows what the cause's wants.
     if isinstance(cause, BaseExceptionGroup):
-        made = dual.__new__(dual, cause.message, cause.exceptions)
-    made.__dict__.update(getattr(cause, "__dict__", {}))
+        made: Any = dual.__new__(dual, cause.message, cause.exceptions)
+    else:
+        made = dual.__new__(dual)
+    for base in kind.__mro__:
+        for name, member in vars(base).items():
+            if isinstance(member, _BUILT_IN_MEMBERS) and not name.startswith("__") and base is not BaseException:
+                try:
+                    setattr(made, name, getattr(cause, name))
+                except Exception:  # Not set, or read-only.
+                    continue
+    made.__dict__.update(cause.__dict__)
     made.__dict__.update(error.__dict__)
     made.args = cause.args
     made.__cause__ = error.__cause__
-    made.__suppress_context__ = error.__suppress_context__
-    for note in getattr(error, "__notes__", ()):
-        made.add_note(note)
     return made  # type: ignore[no-any-return]
 
 
 def _derive(kind: type) -> type:
     """The class of errors that are both RayTaskErrors and `kind`s."""
 
-    def dual_getattr(self: Any, name: str) -> Any:
-        # Attributes in slots, or computed by the cause's class, are the cause's.
-        if name.startswith("__") or "cause" not in self.__dict__:
-            raise AttributeError(name)
-        return getattr(self.__dict__["cause"], name)
+    def dual_init(self: Any, *args: Any, **kwargs: Any) -> None:
+        # `raise type(error)("…")`, as code that knows only `kind` may write.
+        kind.__init__(self, *args, **kwargs)
 
     def dual_str(self: Any) -> str:
-        if _is_printed_with_its_cause(self):
-            return _text_of(self.cause)
-        return str(self.traceback_str).rstrip()
+        if self.cause is None:
+            return kind.__str__(self)
+        return _text_of(self.cause) if _is_printed_with_its_cause(self) else str(self.traceback_str).rstrip()
 
-    def dual_reduce(self: Any) -> tuple[Any, ...]:
-        return _rebuild_dual, (self.function_name, self.traceback_str, self.cause, self.pid, self.actor_id, _facts(self))
+    def dual_repr(self: Any) -> str:
+        return kind.__repr__(self) if self.cause is None else f"{name}({_text_of(self.cause)})"
+
+    def dual_reduce(self: Any, protocol: int = 0) -> Any:
+        if self.cause is None:
+            return kind.__reduce__(self)
+        facts = {name: getattr(self, name) for name in ("worker", "task_id", "attempt", "duration_s")}
+        return _rebuild_dual, (self.function_name, self.traceback_str, self.cause, self.pid, self.actor_id, facts)
 
     name = f"RayTaskError({kind.__name__})"
     members = {
-        "__module__": __name__, "__qualname__": name, "__getattr__": dual_getattr, "__str__": dual_str, "__reduce__": dual_reduce,
-        "__reduce_ex__": lambda self, protocol: dual_reduce(self), "__repr__": lambda self: f"{name}({_text_of(self.cause)})",
-        "__doc__": f"A task raised {kind.__name__}.",
+        "__module__": __name__, "__qualname__": name, "__doc__": f"A task raised {kind.__name__}.", "__init__": dual_init,
+        "__str__": dual_str, "__repr__": dual_repr, "__reduce__": dual_reduce, "__reduce_ex__": dual_reduce,
     }  # fmt: skip
-    if issubclass(kind, BaseExceptionGroup):
+    if issubclass(kind, BaseExceptionGroup):  # Its split and subgroup make groups of this class otherwise.
         members["derive"] = lambda self, exceptions: self.cause.derive(exceptions)
     return type(name, (RayTaskError, kind), members)
 
@@ -234,10 +245,6 @@ def _text_of(cause: BaseException) -> str:
         return str(cause)
     except Exception:
         return f"<{type(cause).__name__} whose text can't be made>"
-
-
-def _facts(error: RayTaskError) -> dict[str, Any]:
-    return {name: getattr(error, name) for name in ("worker", "task_id", "attempt", "duration_s")}
 
 
 def _rebuild_dual(
