@@ -34,7 +34,10 @@ from skate.engine.spec.boot import WorkerBoot
 from skate.engine.transport.channel import channel_pair
 
 _DEAD_LOGS_KEPT = 64
-_LAST_LINES = 5  # Of stderr, in the report of a worker that ended by itself.
+_LAST_LINES_SEARCHED = 200
+_FATAL = "Fatal Python error"  # How faulthandler begins.
+_FATAL_LINES = 6
+_LAST_WORDS_CHARS_MAX = 500
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -188,9 +191,9 @@ class WorkerPool:
         was_oom = os.WIFSIGNALED(status) and self._program.was_oom_kill()
         kind, detail = describe_end(status, kill_reason=worker.kill_reason, was_oom=was_oom)
         if kind in ("exit_code", "signal"):
-            last = [line for line in worker.log.kept.tail(STDERR, _LAST_LINES) if line.strip()]
-            if last:
-                detail += "; last on stderr: " + " | ".join(last)
+            words = last_words(worker.log.kept.tail(STDERR, _LAST_LINES_SEARCHED), kind)
+            if words:
+                detail += f"; last on stderr: {words[:_LAST_WORDS_CHARS_MAX]}"
         self._program.on_worker_exit(worker, kind, detail)
 
     def pids(self) -> Iterable[int]:
@@ -199,3 +202,12 @@ class WorkerPool:
     @property
     def has_children(self) -> bool:
         return bool(self._by_pid or self._other_children)
+
+
+def last_words(lines: list[str], kind: str) -> str:
+    """Of what a worker printed to stderr before it ended by itself, what tells why: the error's own line, or faulthandler's report."""
+    lines = [line.rstrip() for line in lines if line.strip()]
+    if kind == "exit_code":
+        return lines[-1].strip() if lines else ""
+    starts = [index for index, line in enumerate(lines) if line.startswith(_FATAL)]
+    return " | ".join(line.strip() for line in lines[starts[-1] : starts[-1] + _FATAL_LINES]) if starts else ""

@@ -17,6 +17,7 @@ from skate.engine.node.listener import Listener
 from skate.engine.node.loop import CHILDREN, OUTPUT, Loop
 from skate.engine.node.memory_monitor import MemoryGauge, MemoryMonitor
 from skate.engine.node.peers import Peer
+from skate.engine.node.worker_pool import last_words
 from skate.engine.node.worker_processes import describe_end
 from skate.engine.spec import messages as m
 from skate.engine.transport import channel as channel_module
@@ -287,3 +288,18 @@ def test_the_gauge_counts_our_own_processes_against_a_limit_of_our_own() -> None
     assert 10**6 < used < 10**10
     machine_used, machine_limit = MemoryGauge(None, list).read()
     assert 0 < machine_used <= machine_limit
+
+
+def test_last_words_are_the_error_or_the_crash_report() -> None:
+    assert last_words(["Traceback (most recent call last):", "  File x", "KeyError: 1", ""], "exit_code") == "KeyError: 1"
+    crash = [
+        "noise",
+        "Fatal Python error: Segmentation fault",
+        "",
+        "Current thread 0x1 (most recent call first):",
+        "  File a",
+        "noise",
+    ]
+    assert last_words(crash, "signal").startswith("Fatal Python error: Segmentation fault | Current thread 0x1")
+    assert last_words(["just noise"], "signal") == ""
+    assert last_words([], "exit_code") == ""
