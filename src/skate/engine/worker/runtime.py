@@ -149,6 +149,7 @@ class WorkerRuntime:
             "gcs_address": "",
             "labels": {},
             "capture_child_tasks": captures,
+            "handle_meta": host.spec.handle_meta if host is not None else b"",
         }
 
     # ------------------------------------------------------------ waiting in get
