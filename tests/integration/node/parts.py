@@ -138,7 +138,12 @@ def main() -> NoReturn:
 # ---------------------------------------------------------------- in the workers
 
 
+arena = -1  # In a worker: its descriptor.
+
+
 def run_worker(boot: WorkerBoot, client_fd: int, control_fd: int, arena_fd: int) -> NoReturn:
+    global arena
+    arena = arena_fd
     node, control = (Channel(socket.socket(fileno=fd)) for fd in (client_fd, control_fd))
     behaviour = ""
     while True:
@@ -162,6 +167,11 @@ def run_worker(boot: WorkerBoot, client_fd: int, control_fd: int, arena_fd: int)
 
 def say(text: str) -> None:
     os.write(1, text.encode() + b"\n")
+
+
+def print_and_mark(_node: Channel) -> None:
+    say("printed")
+    os.pwrite(arena, b"!", 0)
 
 
 def print_much(_node: Channel) -> None:
@@ -205,6 +215,7 @@ BEHAVIOURS: dict[str, Callable[[Channel], None]] = {
     "": lambda node: None,
     "deaf": lambda node: say("deaf"),
     "print": print_much,
+    "print and mark": print_and_mark,
     "child": have_child,
     "daemon": have_daemon,
     "die after sending": die_after_sending,

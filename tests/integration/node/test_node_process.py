@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -34,6 +35,15 @@ def node(tmp_path: Path) -> Iterator[NodeProcess]:
     node = NodeProcess(tmp_path)
     yield node
     node.stop()
+
+
+def greet_with_arena(node: NodeProcess) -> int:
+    """The arena's descriptor."""
+    node.send(say_hello())
+    select.select([node.channel.fd], [], [], 10)
+    received = node.channel.receive_with_descriptors()
+    assert received is not None
+    return received[1][0]
 
 
 def child_of(node: NodeProcess) -> int:
@@ -304,10 +314,7 @@ def test_a_bug_in_handling_one_message_is_told_and_survived(node: NodeProcess) -
 
 
 def test_values_go_to_disk_and_come_back(node: NodeProcess) -> None:
-    node.send(say_hello())
-    while (received := node.channel.receive_with_descriptors()) is None:
-        pass
-    arena = received[1][0]
+    arena = greet_with_arena(node)
     os.pwrite(arena, b"Z" * SPILLED_BYTES, 0)
 
     node.send(m.Seal(b"o" * 20, 1))
@@ -419,16 +426,17 @@ def test_quiet_workers_end_at_once(node: NodeProcess) -> None:
 
 
 def test_what_was_printed_before_the_end_still_arrives(node: NodeProcess) -> None:
-    node.greet()
+    arena = greet_with_arena(node)
+    node.start_worker("print and mark")
     os.kill(node.process.pid, signal.SIGSTOP)
-    node.send(m.RequestLease(1, {}, name="deaf"))
-    os.kill(node.process.pid, signal.SIGCONT)
-    node.expect(m.LeaseGranted)
     node.send(m.Goodbye())
+    wait_until(lambda: os.pread(arena, 1, 0) == b"!")
+    os.kill(node.process.pid, signal.SIGCONT)
 
     lines = [line for message in node.read_to_the_end() if isinstance(message, m.LogLines) for line in message.lines]
 
-    assert lines == ["deaf"]
+    assert lines == ["printed"]
+    os.close(arena)
 
 
 def test_interrupts_are_the_drivers_business(node: NodeProcess) -> None:
