@@ -74,6 +74,20 @@ def test_a_latecomer_is_served_within_a_task_and_a_turn(simulator: Simulator) ->
     assert simulator.now_s - started_s < 0.05
 
 
+def test_a_latecomer_does_not_wait_for_a_long_task_while_short_ones_come_and_go(simulator: Simulator) -> None:
+    simulator.submit("long", duration_s=600)
+    simulator.run_for(0.1)
+    for _ in range(400):
+        simulator.submit("short", duration_s=0.01)
+    simulator.run_for(1)
+
+    late = simulator.join().submit("late", duration_s=0.001)
+    started_s = simulator.now_s
+    simulator.run_to_completion(late)
+
+    assert simulator.now_s - started_s < 0.1
+
+
 def test_a_large_task_is_not_starved_by_small_ones(simulator: Simulator) -> None:
     for _ in range(800):
         simulator.submit("small", duration_s=0.01)

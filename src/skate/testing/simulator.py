@@ -23,6 +23,8 @@ from skate.engine.spec.resources import to_units
 from skate.testing.simulated_processes import SimulatedActor, SimulatedProcess, SimulatedTask, SimulatedWorker
 
 _STEPS_MAX = 2_000_000
+_IDLE_TICKS_MAX = 100
+_IDLE_TICKS_PER_S_MAX = 2
 
 
 class SimulationError(AssertionError):
@@ -72,6 +74,8 @@ class Simulator:
         ] = {}  # When the last message of a socket arrives: the next one does not overtake it.
         self._answered: set[tuple[int, int]] = set()
         self._tick_s = float("inf")
+        self._idle_ticks = 0
+        self._idle_since_s = 0.0
         self.add_node(num_cpus=num_cpus, num_gpus=num_gpus, resources=resources)
         self.driver = self.join()
 
@@ -215,6 +219,7 @@ class Simulator:
             check_invariants(self.scheduler)
         except Exception as error:
             self.fail(f"{type(error).__name__}: {error}", error)
+        self._check_restlessness(event, is_fruitful=bool(commands))
         for command in commands:
             self.history.append(f"{self.now_s:.6f}     {command!r:.300}")
             self._carry_out(command)
@@ -222,6 +227,17 @@ class Simulator:
         if deadline_s is not None and deadline_s < self._tick_s:
             self._tick_s = deadline_s
             self.at(deadline_s, lambda: self._tick(deadline_s))
+
+    def _check_restlessness(self, event: e.Event | m.Message, *, is_fruitful: bool) -> None:
+        """While everybody waits the node process is to sleep."""
+        if is_fruitful or not isinstance(event, e.Tick):
+            self._idle_ticks, self._idle_since_s = 0, self.now_s
+            return
+        self._idle_ticks += 1
+        if self._idle_ticks > _IDLE_TICKS_MAX + _IDLE_TICKS_PER_S_MAX * (self.now_s - self._idle_since_s):
+            self.fail(
+                f"{self._idle_ticks} Ticks since {self._idle_since_s:.6f} s have led to nothing: the node process does not sleep"
+            )
 
     def _tick(self, at_s: float) -> None:
         if self._tick_s == at_s:

@@ -9,9 +9,11 @@ class SchedulerConfig:
 
     idle_worker_timeout_s: float = 5.0
     workers_idle_max: int | None = None  # Per node; None: as many as it has CPUs, at least one.
+    prestarted_workers: int = 0  # When a driver joins, on the first node.
     infeasible_notice_s: float = 5.0  # After this long a user is told that nobody has what they wait for …
     held_notice_s: float = 10.0  # … and after this long, who holds it.
     lease_quantum_s: float = 0.005  # Two clients that want the same take turns no shorter than this: a hand-over takes 0.3 ms.
+    revoked_patience_s: float = 0.02  # A lease called back for longer than this runs a long task: others are called back too.
     hold_first_s: float = 1.0  # So long others wait, at first, while resources are gathered for a large request.
     pack_threshold: float = 0.5  # DEFAULT packs nodes up to this utilisation, then takes the least loaded, as Ray does.
     actor_quick_death_s: float = 1.0  # An actor that lived shorter than this died quickly.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from skate.engine.scheduler.clients import Client
 from skate.engine.spec.events import Event
 from skate.engine.spec.ids import owner_of
-from skate.engine.spec.messages import Message
+from skate.engine.spec.messages import CreateActor, Message
 
 Arrival = tuple[int, Event | Message]  # (client that sent it, what it sent)
 
@@ -22,22 +22,34 @@ def counter_of(any_id: bytes) -> int:
 class EarlyArrivals:
     def __init__(self) -> None:
         self._by_subject: dict[bytes, list[Arrival]] = {}
+        self._delayed: dict[bytes, None] = {}  # Actors whose creation is kept here itself, until their placement group exists.
 
     def is_early(self, subject: bytes, clients: dict[int, Client]) -> bool:
+        if subject in self._delayed:
+            return True
         creator = clients.get(owner_of(subject)) if subject else None
         return creator is not None and counter_of(subject) > creator.newest_counter
 
     def keep(self, subject: bytes, client: int, event: Event | Message) -> None:
         self._by_subject.setdefault(subject, []).append((client, event))
+        if isinstance(event, CreateActor):
+            self._delayed[event.spec.actor] = None
 
     def of_subject(self, subject: bytes) -> list[Arrival]:
         """Hand out what was kept about something that now exists."""
-        return self._by_subject.pop(subject, [])
+        return self._hand_out([subject])
 
     def of_creator(self, creator: int) -> list[Arrival]:
         """Hand out what was kept about things that will never exist: their creator is gone."""
         subjects = [subject for subject in self._by_subject if owner_of(subject) == creator]
-        return [arrival for subject in subjects for arrival in self._by_subject.pop(subject)]
+        return self._hand_out(subjects)
+
+    def _hand_out(self, subjects: list[bytes]) -> list[Arrival]:
+        arrivals = [arrival for subject in subjects for arrival in self._by_subject.pop(subject, [])]
+        for _, event in arrivals:
+            if isinstance(event, CreateActor):
+                self._delayed.pop(event.spec.actor, None)
+        return arrivals
 
     def all(self) -> list[Arrival]:
         return [arrival for arrivals in self._by_subject.values() for arrival in arrivals]

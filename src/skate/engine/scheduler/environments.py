@@ -14,6 +14,8 @@ from skate.engine.scheduler.waiting import Request
 from skate.engine.scheduler.workers import Worker, needs_preparation
 from skate.engine.spec.events import PrepareEnv
 
+_NOT_STARTED = ("it exited with status 70", "the machine cannot start another process")  # The words of engine/node.
+
 
 class Environments:
     def __init__(self, state: State) -> None:
@@ -22,6 +24,7 @@ class Environments:
         self._parked: dict[
             str, dict[tuple[int, int | bytes], Request]
         ] = {}  # Requests that wait for the preparation of an environment.
+        self._proven: set[tuple[int, str]] = set()  # (job, env) in which a worker has come up.
         self._failed_starts: dict[tuple[int, str], int] = {}  # (job, env) → in a row
         self._broken: dict[tuple[int, str], tuple[float, str]] = {}  # (job, env) → until when, why
 
@@ -56,9 +59,24 @@ class Environments:
     # ------------------------------------------------------------ workers that do not come up
 
     def on_worked(self, worker: Worker) -> None:
+        """It came up: it said or did something."""
+        if worker.has_worked:
+            return
         worker.has_worked = True
+        self._proven.add((worker.job, worker.env))
         if self._failed_starts:
             self._failed_starts.pop((worker.job, worker.env), None)
+
+    def has_failed_to_start(self, worker: Worker, detail: str) -> bool:
+        """Whether it died before it was of any use.
+
+        In an environment of its own a broken interpreter ends with any status; but once a worker has come up there, the tasks are to blame.
+        """
+        if worker.has_worked or worker.stopping:
+            return False
+        if any(text in detail for text in _NOT_STARTED):
+            return True
+        return needs_preparation(worker.env) and (worker.job, worker.env) not in self._proven
 
     def on_failed_start(self, worker: Worker, detail: str) -> str:
         """Why nothing more is tried in this environment for now; "": try again."""
@@ -86,5 +104,6 @@ class Environments:
         return reason
 
     def forget_job(self, job: int) -> None:
+        self._proven = {key for key in self._proven if key[0] != job}
         self._failed_starts = {key: failures for key, failures in self._failed_starts.items() if key[0] != job}
         self._broken = {key: broken for key, broken in self._broken.items() if key[0] != job}

@@ -85,7 +85,9 @@ def _check_leases(scheduler: Scheduler) -> None:
             counted[key] = counted.get(key, 0) + 1
     for lease in state.leases.values():
         held = lease.shape.held.get(lease.client.number, 0)
-        assert held == counted.get((id(lease.shape), lease.client.number), 0), f"client {lease.client.number} is said to hold {held}"
+        assert held == counted.get((id(lease.shape), lease.client.number), 0), (
+            f"client {lease.client.number} is said to hold {held}"
+        )
 
 
 def _check_requests(scheduler: Scheduler) -> None:

@@ -25,7 +25,7 @@ _LOST_KINDS = {"exit_code": "exit"}  # WorkerExited's words for LeaseLost's.
 
 
 class Lease:
-    __slots__ = ("client", "granted_s", "is_counted", "is_revoked", "name", "number", "shape", "worker")
+    __slots__ = ("client", "granted_s", "is_counted", "is_revoked", "name", "number", "revoked_s", "shape", "worker")
 
     def __init__(self, number: int, client: Client, worker: Worker, shape: Shape, name: str, granted_s: float) -> None:
         self.number = number
@@ -35,6 +35,7 @@ class Lease:
         self.name = name  # Of the function it was asked for first.
         self.granted_s = granted_s
         self.is_revoked = False
+        self.revoked_s = 0.0
         self.is_counted = False  # Among what its client holds: not while its worker has lent its CPU.
 
     def count(self, is_held: bool) -> None:
@@ -86,7 +87,7 @@ class Leases:
         if lease is None:
             return  # Lost meanwhile.
         self._close(lease)
-        lease.worker.has_worked = True
+        self._serving.environments.on_worked(lease.worker)
         if message.retire:
             self._workers.retire(lease.worker)
         else:

@@ -144,15 +144,17 @@ class Scheduler:
                 self._handle(number, event)
 
     def _on_create_actor(self, client: Client, message: m.CreateActor) -> None:
-        actor_id = message.spec.actor
-        self._note_created(client, actor_id)
+        actor = message.spec.actor
+        self._note_created(client, actor)
         self.actors.on_create(client, message)
-        self._replay(actor_id)
+        if not self.state.early.is_early(actor, self.state.clients):
+            self._replay(actor)
 
     def _on_create_group(self, client: Client, message: m.CreatePlacementGroup) -> None:
         self._note_created(client, message.group)
         self.groups.on_create(client, message)
-        self._replay(message.group)
+        if not self.state.early.is_early(message.group, self.state.clients):
+            self._replay(message.group)
 
     def _note_created(self, client: Client, subject: bytes) -> None:
         if owner_of(subject) == client.number:
@@ -178,7 +180,7 @@ class Scheduler:
         worker = self.workers.forget(event.worker)
         if worker is None:
             return
-        has_failed = self.workers.failed_to_start(worker, event.detail)
+        has_failed = self.environments.has_failed_to_start(worker, event.detail)
         broken = self.environments.on_failed_start(worker, event.detail) if has_failed else ""
         lease, actor = worker.lease, worker.actor
         worker.lease = worker.actor = None
@@ -204,6 +206,7 @@ class Scheduler:
         state.clients[event.client] = Client(event.client, event.kind, event.job, event.namespace, event.env)
         if event.kind == DRIVER:
             state.jobs[event.job] = event.namespace
+            self.workers.prestart(event.job, event.env)
 
     def _on_client_gone(self, event: e.ClientGone) -> None:
         client = self.state.clients.get(event.client)

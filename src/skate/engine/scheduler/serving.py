@@ -27,7 +27,7 @@ class Serving:
     def __init__(self, state: State, workers: WorkerPool, environments: Environments, turns: Turns) -> None:
         self._state = state
         self._workers = workers
-        self._environments = environments
+        self.environments = environments
         self._turns = turns
         self._shapes: dict[ShapeKey, Shape] = {}
         self._spread_turns = 0
@@ -72,11 +72,11 @@ class Serving:
         if reason:
             self.refuse(request, "unschedulable", f"{request.name or 'a task'} can never run: {reason}")
             return
-        reason = self._environments.why_broken(shape.job, shape.env)
+        reason = self.environments.why_broken(shape.job, shape.env)
         if reason:
             self.refuse(request, "env", reason)
             return
-        if self._environments.park(request):
+        if self.environments.park(request):
             return
         line = self.line(shape.domain)
         if not self._turns.is_held_back(line, request):
@@ -103,7 +103,7 @@ class Serving:
         """Nobody wants it any more."""
         line = self.lines.get(request.shape.domain)
         if line is None or not line.remove(request):
-            self._environments.unpark(request)
+            self.environments.unpark(request)
         elif line.held_for is None:
             self._state.freed[line.domain] = None  # Others were held back for it, maybe.
 
@@ -121,9 +121,9 @@ class Serving:
             for request in line.requests():
                 line.remove(request)
                 self.refuse(request, kind, error)
-        for request in self._environments.parked():
+        for request in self.environments.parked():
             if request.shape.domain == domain:
-                self._environments.unpark(request)
+                self.environments.unpark(request)
                 self.refuse(request, kind, error)
 
     def refuse_all(self, is_meant: Callable[[Shape], bool], kind: str, reason: Callable[[Shape], str]) -> None:
@@ -180,6 +180,7 @@ class Serving:
         state, shape, client = self._state, request.shape, request.client
         node = node_of(pool)
         worker = self._workers.acquire(node, shape.job, shape.env)
+        worker.client.namespace = client.namespace
         worker.allocation = allocation = pool.take(shape.need)
         number = state.next_lease_id()
         lease = Lease(number, client, worker, shape, request.name, state.now_s)

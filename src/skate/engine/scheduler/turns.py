@@ -103,6 +103,8 @@ class Turns:
         """Call leases back so that everybody who waits in this line gets a turn."""
         state = self._state
         line.looked_s = state.now_s
+        if line.held_until_s <= state.now_s:
+            line.held_for = None
         groups = self.pending_groups() if line.domain == OPEN else ()
         leases = [lease for lease in state.leases.values() if lease.shape.domain == line.domain]
         if leases and (line.shapes or groups):
@@ -138,14 +140,23 @@ class _Look:
             if allocation is None:
                 continue
             pool = allocation.pool
-            if lease.is_revoked or lease.worker.stopping:
+            if lease.worker.stopping or (lease.is_revoked and self._is_on_its_way(lease)):
                 spare = self._spare_of(pool)
                 for name in allocation.resources:
                     spare[name] = spare.get(name, 0) + allocation.held(name)
             elif any(allocation.held(name) for name in allocation.resources):  # Not one that has lent all it had.
                 party = (lease.client.number, lease.shape)
                 self._holds[party] = self._holds.get(party, 0) + 1
-                self._by_pool.setdefault(pool, []).append(lease)
+                if not lease.is_revoked:
+                    self._by_pool.setdefault(pool, []).append(lease)
+
+    def _is_on_its_way(self, lease: Lease) -> bool:
+        """Called back a moment ago. Otherwise it runs a long task, and nobody should count on it."""
+        until_s = lease.revoked_s + self._state.config.revoked_patience_s
+        if until_s <= self._state.now_s:
+            return False
+        self._turns.look_at(self._line, until_s)
+        return True
 
     def _spare_of(self, pool: ResourcePool) -> Resources:
         spare = self._spare.get(pool)
@@ -159,6 +170,8 @@ class _Look:
         self._gather_for_requests()
         for lease in self._called_back:
             lease.is_revoked = True
+            lease.revoked_s = self._state.now_s
+            self._turns.look_at(self._line, lease.revoked_s + self._state.config.revoked_patience_s)
             self._state.send(lease.client.number, LeaseRevoked(lease.number))
 
     def _gather_for_requests(self) -> None:

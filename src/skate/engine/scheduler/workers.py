@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from skate.engine.scheduler.actors import Actor
     from skate.engine.scheduler.leases import Lease
 
-_NOT_STARTED = ("it exited with status 70", "the machine cannot start another process")  # See engine/node.
-
 
 class Worker:
     __slots__ = (
@@ -74,6 +72,13 @@ class WorkerPool:
                 del node.idle[number]
                 return worker
         return self._start(node, job, env)
+
+    def prestart(self, job: int, env: str) -> None:
+        """A program has joined: its first tasks find a worker."""
+        if not needs_preparation(env):
+            for node in self._state.nodes.alive[:1]:
+                for _ in range(min(self._state.config.prestarted_workers, node.workers_idle_max)):
+                    self._make_idle(self._start(node, job, env))
 
     def _start(self, node: Node, job: int, env: str) -> Worker:
         state = self._state
@@ -167,12 +172,6 @@ class WorkerPool:
             worker.node.idle.pop(number, None)
             self.give_back_resources(worker)
         return worker
-
-    def failed_to_start(self, worker: Worker, detail: str) -> bool:
-        """Whether it died before it was of any use. In an environment of its own a broken interpreter ends at once, with any status."""
-        if worker.has_worked or worker.stopping:
-            return False
-        return any(text in detail for text in _NOT_STARTED) or needs_preparation(worker.env)
 
     # ------------------------------------------------------------ the reaper
 

@@ -250,6 +250,20 @@ def test_a_call_to_an_actor_that_is_created_later_on_another_socket_waits_for_it
     assert rig.one(e.OpenActorChannel).client == other
 
 
+def test_an_actor_that_overtakes_its_group_waits_and_so_do_its_callers(rig: Rig) -> None:
+    driver, other = rig.driver(), rig.driver()
+    group = rig.new_id(driver)
+    spec = rig.create(other, placement_group=group)
+    rig.create(other, placement_resources={})
+    assert rig.tell(other, m.ConnectActor(spec.actor)) == []
+
+    rig.tell(driver, m.CreatePlacementGroup(group, [{"CPU": 10_000}], "PACK", "", "ns", False))
+
+    assert rig.one(e.StartActor).spec == spec
+    rig.tell(rig.one(e.StartActor).worker, m.ActorReady(spec.actor))
+    assert rig.one(e.OpenActorChannel).client == other
+
+
 def test_a_call_to_an_actor_whose_creator_died_before_creating_it_is_told_so(rig: Rig) -> None:
     driver, other = rig.driver(), rig.driver()
     spec = rig.spec(driver)

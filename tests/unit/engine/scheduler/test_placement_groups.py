@@ -193,6 +193,16 @@ def test_asking_again_for_a_group_answers_with_its_state(rig: Rig) -> None:
     assert _states(rig) == ["CREATED"]
 
 
+def test_asking_for_a_group_that_is_not_created_yet_is_answered_when_it_is(rig: Rig) -> None:
+    driver, other = rig.driver(), rig.driver()
+    group = rig.new_id(driver)
+    assert rig.tell(other, m.CreatePlacementGroup(group, [], "PACK", "", "ns", False)) == []
+
+    rig.tell(driver, m.CreatePlacementGroup(group, [{"CPU": 10_000}], "PACK", "", "ns", False))
+
+    assert _states(rig) == ["CREATED", "CREATED"]
+
+
 def test_a_group_dies_with_its_job_unless_it_is_detached(rig: Rig) -> None:
     driver = rig.driver()
     rig.group(driver, {"CPU": 1})

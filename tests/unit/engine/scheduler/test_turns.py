@@ -23,13 +23,26 @@ def test_a_newcomer_gets_a_lease_called_back_after_a_quantum(rig: Rig) -> None:
     assert second.lease in rig.scheduler.state.leases
 
 
+def test_a_lease_that_is_not_returned_soon_is_not_counted_on(rig: Rig) -> None:
+    """It runs a long task; the other one may run short ones."""
+    one, other = rig.driver(), rig.driver()
+    leases = [rig.lease(one).lease, rig.lease(one).lease]
+    rig.request(one)
+    rig.request(other)
+
+    rig.wait(0.02)
+    assert [revoked.lease for revoked in rig.all(m.LeaseRevoked)] == leases[:1]
+    rig.wait(0.02)
+    assert [revoked.lease for revoked in rig.all(m.LeaseRevoked)] == leases[1:]
+
+
 def test_two_clients_share_evenly(rig: Rig) -> None:
     one, other = rig.driver(), rig.driver()
     leases = [rig.lease(one), rig.lease(one)]
     rig.request(one)
     rig.request(other)
     rig.request(other)
-    rig.wait(0.1)
+    rig.wait(0.01)
     assert len(rig.all(m.LeaseRevoked)) == 1, "each gets one of two CPUs"
     rig.give_back(leases[0])
 
@@ -117,6 +130,26 @@ def test_holding_back_ends_when_it_is_in_vain(rig: Rig) -> None:
     rig.wait(1.0)
 
     assert rig.one(e.Grant).request == small
+
+
+def test_waiting_in_vain_asks_for_few_ticks(rig: Rig) -> None:
+    """The node process sleeps while everybody waits for two long tasks."""
+    one, other = rig.driver(), rig.driver()
+    for _ in range(2):
+        rig.lease(one)
+    rig.request(other, {"CPU": 2})
+    rig.request(one)
+    rig.request(other)
+    rig.group(one, {"CPU": 1}, {"CPU": 1})
+    rig.wait(30)
+
+    ticks = 0
+    end_s = rig.now_s + 60
+    while (deadline_s := rig.scheduler.next_deadline_s()) is not None and deadline_s < end_s:
+        rig.wait(deadline_s - rig.now_s)
+        ticks += 1
+
+    assert ticks < 40
 
 
 def test_nested_requests_are_never_held_back(rig: Rig) -> None:

@@ -98,6 +98,27 @@ def test_crashing_tasks_do_not_fail_their_environment(rig: Rig) -> None:
     assert rig.lease(driver)
 
 
+def test_crashing_tasks_do_not_fail_a_prepared_environment_that_has_worked(rig: Rig) -> None:
+    driver = rig.driver()
+    rig.request(driver, env=_PIP)
+    rig.tell(0, e.EnvReady(_PIP))
+    rig.give_back(rig.one(e.Grant))
+    for _ in range(20):
+        rig.die(rig.lease(driver, env=_PIP).worker, "exit_code", "it exited with status 1")
+
+    assert rig.lease(driver, env=_PIP)
+
+
+def test_workers_are_prestarted_when_asked_for() -> None:
+    rig = Rig(prestarted_workers=1)
+    rig.node(CPU=2)
+    driver = rig.driver()
+    started = rig.one(e.StartWorker)
+    assert started.job == driver
+
+    assert rig.lease(driver).worker == started.worker
+
+
 def test_memory_pressure_ends_the_newest_lease_one_at_a_time(rig: Rig) -> None:
     driver = rig.driver()
     _, newest = rig.lease(driver), rig.lease(driver)
