@@ -80,6 +80,15 @@ def _make(options: InitOptions) -> Backend:
         from skate.backends.ray_cluster import RayBackend  # type: ignore[import-not-found,unused-ignore]
 
         return RayBackend(options, address)  # type: ignore[no-any-return,unused-ignore]
-    from skate.backends.local import LocalBackend
+    from skate.engine.driver import launch, session
 
-    return LocalBackend.start(options, address)
+    launch.check_platform()
+    node = session.start_node(options) if address == "local" else None
+    try:
+        from skate.backends.local import LocalBackend  # Takes a while: the node starts meanwhile.
+    except BaseException:
+        if node is not None:
+            node.sock.close()
+            node.end(0.5)
+        raise
+    return LocalBackend.start(options, node, address)

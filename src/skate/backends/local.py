@@ -34,6 +34,7 @@ from skate.object_ref import ObjectRef
 
 if TYPE_CHECKING:
     from skate.engine.client.actor_calls import Connection
+    from skate.engine.driver.launch import NodeProcess
     from skate.engine.driver.session import DriverSession
 
 _DEFINITION_INDEX = b"\xff\xff\xff\xff"
@@ -87,12 +88,12 @@ class LocalBackend:
         client.on_actor_dead = self._on_actor_dead  # type: ignore[method-assign]
 
     @classmethod
-    def start(cls, options: InitOptions, address: str) -> LocalBackend:
-        """A driver's: `address` is "local", "auto", or a session's name or directory."""
+    def start(cls, options: InitOptions, node: NodeProcess | None, address: str) -> LocalBackend:
+        """A driver's: with the node process that was started for it, or of the session at `address`: "auto", a name or a directory."""
         from skate.engine.driver.session import DriverSession
 
         env = dict(options.runtime_env)
-        session = DriverSession.open(options, address, canonical(env), ObjectRef)
+        session = DriverSession.open(options, node, address, canonical(env), ObjectRef)
         current_client.set_client(session.client)
         backend = cls(session.client, session=session, runtime=None, env=env, import_path=session.import_path)
         session.watch(on_exit=current.stop, on_fork=backend._on_fork)
@@ -359,6 +360,8 @@ class LocalBackend:
         return dict(self.query("resources", {})["total"])
 
     def available_resources(self) -> dict[str, float]:
+        with self.client.lock:  # What we keep for the next call is free for all.
+            self.client.submission.return_idle_leases()
         return dict(self.query("resources", {})["available"])
 
     def nodes(self) -> list[dict[str, Any]]:

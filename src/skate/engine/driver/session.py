@@ -1,6 +1,6 @@
 """A driver's session: the node process it has started or joined, its client, and all that surrounds them.
 
-    open ─► spawn the node, or find the session ─► import the client meanwhile ─► Hello, Welcome ─► client, log printer, Ctrl-C
+    start_node ─► import the client and the backend meanwhile ─► open: Hello, Welcome ─► client, log printer, Ctrl-C
     close ─► Goodbye ─► what workers have printed to the very end ─► nothing is left
 """
 
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from skate.engine.driver.launch import NodeProcess, check_platform, import_path, spawn_node
+from skate.engine.driver.launch import NodeProcess, import_path, spawn_node
 from skate.engine.driver.sessions import find_session, sweep_stale
 
 if TYPE_CHECKING:
@@ -56,23 +56,17 @@ class DriverSession:
         self._interrupts.install()
 
     @classmethod
-    def open(cls, wishes: Wishes, address: str, env: str, ref_class: type) -> DriverSession:
+    def open(cls, wishes: Wishes, node: NodeProcess | None, address: str, env: str, ref_class: type) -> DriverSession:
         """
         Args:
-            address: "local" starts a node; else see `find_session`.
+            node: What `start_node` has started; None joins the session at `address`.
             env: The program's runtime environment, canonical.
 
         Raises:
             ConnectionError: There is no such session.
             RuntimeError: The engine can't be started.
         """
-        check_platform()
         path = import_path()
-        node: NodeProcess | None = None
-        extra_nodes = list(wishes.extra.get("_extra_nodes", ()))
-        if address == "local":
-            node = spawn_node(node_settings(wishes), name=str(wishes.extra.get("_session_name", "")))
-        # The node starts meanwhile.
         from skate.engine.client.client import Client
         from skate.engine.driver.connect import START_WITHIN_S, greet, make_hello, open_socket
         from skate.engine.object_store.arena import Arena
@@ -99,7 +93,7 @@ class DriverSession:
             )
             welcome, arena_fd = greet(channel, hello, START_WITHIN_S, on_death)
             client = Client(channel, welcome, Arena.attach(arena_fd), ref_class, is_worker=False)
-            session = cls(client, node, directory, path, extra_nodes)
+            session = cls(client, node, directory, path, list(wishes.extra.get("_extra_nodes", ())))
             session._show_output(is_wanted=wishes.log_to_driver)
             client.start()
         except BaseException:
@@ -175,6 +169,15 @@ class DriverSession:
             pass
         finally:
             channel.close()
+
+
+def start_node(wishes: Wishes) -> NodeProcess:
+    """Start this program's own node process; returns at once, `DriverSession.open` waits for it.
+
+    Raises:
+        RuntimeError: This system is not supported, or the process can't be started.
+    """
+    return spawn_node(node_settings(wishes), name=str(wishes.extra.get("_session_name", "")))
 
 
 def node_settings(wishes: Wishes) -> dict[str, Any]:

@@ -1,19 +1,30 @@
-"""The slow, thorough pickler: cloudpickle with the user's registered serializers."""
+"""The slow, thorough pickler: cloudpickle with the user's registered serializers, and code that knows which file it came from."""
 
 from __future__ import annotations
 
 import io
 import pickle
+from collections import ChainMap
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 import cloudpickle
+from cloudpickle.cloudpickle import _code_reduce
 
 from skate.engine.object_store import serialization
 
 
+def _reduce_code(code: CodeType) -> tuple[Any, ...]:
+    """cloudpickle (since 3.1) leaves out the file's name; without it a remote traceback says "<dynamic-code>" and shows no lines."""
+    make, arguments = _code_reduce(code)
+    return make, tuple(code.co_filename if argument == "<dynamic-code>" else argument for argument in arguments)
+
+
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles functions and classes of `__main__`, closures and lambdas by value."""
+
+    dispatch_table = ChainMap({CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table)
 
     def __init__(self, stream: io.BytesIO, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None) -> None:
         super().__init__(stream, protocol=5, buffer_callback=buffer_callback)
