@@ -347,16 +347,16 @@ class Directory:
         owner = owner_of(entry.id)
         if self._is_gone(owner):
             text = f"the process that owned it (client {owner}) has ended, and its value is not in the object store"
-            self._refuse_waiters(entry, f"{text}: {entry.lost}" if entry.lost else text)
+            self._refuse_waiters(entry, "owner_died", f"{text}: {entry.lost}" if entry.lost else text)
         elif entry.state == LOST and not entry.is_asked:
             entry.is_asked = True
             self._send(owner, m.ObjectLost(entry.id))
 
-    def _refuse_waiters(self, entry: Entry, text: str) -> None:
+    def _refuse_waiters(self, entry: Entry, kind: str, text: str) -> None:
         waiters = entry.waiters or []
         self._forget_waiters(entry)
         for client in waiters:
-            self._send(client, m.Fetched(entry.id, None, -1, 0, "owner_died", text))
+            self._send(client, m.Fetched(entry.id, None, -1, 0, kind, text))
         self._forget_loss(entry)
 
     def _forget_loss(self, entry: Entry) -> None:
@@ -476,7 +476,7 @@ class Directory:
         outcomes, room.outcomes = room.outcomes, []
         for request, offset, error in outcomes:
             if request.entry is not None:
-                self._restore(request.entry, offset)
+                self._restore(request.entry, offset, error)
                 continue
             del self._requests[request.id, request.client]
             if offset >= 0:
@@ -522,7 +522,12 @@ class Directory:
         self._moves[entry.id] = _Move(entry, -1, entry.size, request)
         self._room.ask(request, self._now_s)
 
-    def _restore(self, entry: Entry, offset: int) -> None:
+    def _restore(self, entry: Entry, offset: int, error: str) -> None:
+        if offset < 0:  # It stays on disk; whoever asks again waits again.
+            del self._moves[entry.id]
+            entry.state = SPILLED
+            self._refuse_waiters(entry, "lost", error)
+            return
         move = self._moves[entry.id]
         move.request = None
         move.offset = offset

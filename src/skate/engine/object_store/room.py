@@ -4,8 +4,8 @@
               └───► refused                     nothing moved for long, or the disk is full
 
 First come, first served, except that a request that fits may pass one that does not, while that one is new (OVERTAKE_WITHIN_S) or nothing else
-moves: the one behind may be what the mappings in front wait for. Requests to bring a value back from disk are never refused for want
-of room in the store: rather than fail, they go beyond its capacity (see `allocator`).
+moves: the one behind may be what the mappings in front wait for. A value that comes back from disk goes beyond the capacity of the
+store (see `allocator`) rather than be refused.
 
 Pure. Answers are collected in `outcomes` and `spills`; the directory takes them and does the rest. Sizes are bytes.
 """
@@ -21,7 +21,7 @@ from skate.engine.object_store.eviction import choose_victims
 OVERTAKE_WITHIN_S = 1.0
 CREATE_PATIENCE_S = 10.0  # A creation fails after this long without any movement in the store …
 CREATE_WAIT_MAX_S = 60.0  # … and after this long in any case, unless something is being spilled.
-RESTORE_PATIENCE_S = 1.0
+RESTORE_PATIENCE_S = 1.0  # After this long without movement a value comes back beyond the capacity.
 CAPACITY_HINT = "raise object_store_memory in init(), or drop ObjectRefs and arrays no longer needed"
 
 
@@ -54,6 +54,7 @@ class Room:
         self._spill_error = ""  # Of the last spill; "" after it was told to somebody.
         self._moved_s = 0.0  # When something last moved: a range was freed, a mapping went, a spill ended.
         self._overtaken_s = 0.0  # When overtaking was last tried.
+        self._tried_beyond_s = -1.0  # When a value that wants to come back last found no room beyond the capacity either.
 
     def ask(self, request: Request, now_s: float) -> None:
         self.queue.append(request)
@@ -103,7 +104,7 @@ class Room:
             why = ""
             if self.spilling_bytes == 0 and self._spill_error:
                 why, self._spill_error = f"out_of_disk: {self._spill_error}", ""
-            elif not self._spill_for(head) and self.spilling_bytes == 0 and now_s >= self._deadline_of(head):
+            elif not self._spill_for(head) and self.spilling_bytes == 0 and now_s >= self._patience_ends(head):
                 why = self._why_full(head, now_s)
             if not why or not self._give_up(head, why, now_s):
                 break
@@ -115,8 +116,10 @@ class Room:
         head = self.queue[0]
         if self.spilling_bytes:
             return None  # Its end is an event.
-        deadline_s = self._deadline_of(head)
-        if len(self.queue) > 1:
+        deadline_s = self._patience_ends(head)
+        if deadline_s <= self._tried_beyond_s:
+            deadline_s = self._last_call_of(head)
+        if len(self.queue) > 1 and self.allocator.room_bytes > 0:
             overtake_s = max(head.asked_s, self._moved_s) + OVERTAKE_WITHIN_S
             if overtake_s > self._overtaken_s:
                 return min(deadline_s, overtake_s)
@@ -159,19 +162,24 @@ class Room:
 
     # ------------------------------------------------------------ giving up
 
-    def _deadline_of(self, request: Request) -> float:
+    def _patience_ends(self, request: Request) -> float:
+        """When to stop waiting for room within the capacity."""
+        if request.entry is None:
+            return self._last_call_of(request)
         since_s = max(request.asked_s, self._moved_s)
-        if request.entry is not None:
-            return min(since_s + RESTORE_PATIENCE_S, request.asked_s + CREATE_PATIENCE_S)
-        return min(since_s + CREATE_PATIENCE_S, request.asked_s + CREATE_WAIT_MAX_S)
+        return min(since_s + RESTORE_PATIENCE_S, request.asked_s + CREATE_PATIENCE_S)
+
+    def _last_call_of(self, request: Request) -> float:
+        """When to refuse it."""
+        return min(max(request.asked_s, self._moved_s) + CREATE_PATIENCE_S, request.asked_s + CREATE_WAIT_MAX_S)
 
     def _give_up(self, head: Request, error: str, now_s: float) -> bool:
-        """Refuse a creation; let a value come back beyond the capacity. False when it has to wait on."""
+        """Refuse a creation; let a value come back beyond the capacity. False when even that is full and it has to wait on."""
         offset = -1
         if head.entry is not None:
             offset = self.allocator.allocate(head.size, beyond=True)
-            if offset < 0:
-                self._moved_s = head.asked_s = now_s  # Look again later.
+            if offset < 0 and now_s < self._last_call_of(head):
+                self._tried_beyond_s = now_s
                 return False
         self.queue.popleft()
         self.outcomes.append((head, offset, "" if offset >= 0 else error))
