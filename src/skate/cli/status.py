@@ -44,9 +44,11 @@ def print_status(status: dict[str, Any]) -> None:
     total, available = status["resources"]["total"], status["resources"]["available"]
     print("\nresources")
     for name in sorted(total, key=lambda name: (name not in ("CPU", "GPU", "memory"), name)):
+        if name.startswith("node:"):
+            continue  # Ray's way to name a machine as a resource; there is one.
         used = total[name] - available.get(name, 0)
         show = output.size if name in ("memory", "object_store_memory") else _number
-        print(f"  {name:<10} {show(used)} of {show(total[name])} in use")
+        print(f"  {name:<20} {show(used)} of {show(total[name])} in use")
     print(f"\nworkers    {output.counts(status['workers'])}")
     print(f"actors     {output.counts(status['actors'])}")
     print(f"drivers    {output.counts(status['jobs'])}")

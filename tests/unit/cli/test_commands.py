@@ -14,7 +14,7 @@ from skate.cli.main import COMMANDS, main
 def test_status_shows_resources_and_what_can_never_start(run: Any) -> None:
     status, out, _err = run("status")
     assert status == 0
-    assert "CPU        2.5 of 4 in use" in out
+    assert f"{'CPU':<20} 2.5 of 4 in use" in out
     assert "1 idle, 2 leased" in out
     assert "2 × task big needs GPU=4  (more than this session has: it can never start)" in out
     assert "1 spilled to disk, 5.0 MB" in out
