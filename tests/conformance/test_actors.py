@@ -466,8 +466,7 @@ def test_a_sync_call_sees_that_it_is_cancelled(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="force"):
         skate.cancel(ref, force=True)
     skate.cancel(ref)
-    with pytest.raises(TaskCancelledError):
-        skate.get(ref, timeout=20)
+    assert skate.get(ref, timeout=20) == "saw it", "how it ends is the method's own decision"
     assert skate.get(looker.f.remote(), timeout=20) == 1
 
 

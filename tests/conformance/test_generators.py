@@ -46,8 +46,9 @@ def test_completed() -> None:
     assert skate.get(items.completed(), timeout=20) is None
     assert len(list(items)) == 3
     assert items.is_finished()
+    items = fails_after.remote(1)
     with pytest.raises(ValueError, match="in the middle"):
-        skate.get(fails_after.remote(1).completed(), timeout=20)
+        skate.get(items.completed(), timeout=20)
 
 
 def test_async_iteration() -> None:

@@ -180,7 +180,7 @@ def test_classes_of_this_program_travel() -> None:
 @local_only
 def test_memory_comes_back_when_refs_go() -> None:
     def used() -> int:
-        return sum(row["size_bytes"] or 0 for row in map(dict, map(vars, skate.util.state.list_objects(limit=10_000))))
+        return sum(row.object_size or 0 for row in skate.state.list_objects(limit=10_000))
 
     gc.collect()
     wait_until(lambda: used() < 4_000_000)

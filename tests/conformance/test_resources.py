@@ -191,7 +191,7 @@ def test_removing_a_group_ends_what_runs_in_it() -> None:
     ).remote()
     skate.get(thing.context.remote("namespace"), timeout=20)
     remove_placement_group(made)
-    with pytest.raises(skate.exceptions.RayActorError):
+    with pytest.raises(skate.exceptions.ActorPlacementGroupRemoved):
         while True:
             skate.get(thing.context.remote("namespace"), timeout=20)
 

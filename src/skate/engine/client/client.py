@@ -296,3 +296,4 @@ class Client:
         self.pump.close()
         self.pump.run_deferred()
         self.node.close()
+        self.arena.close()
