@@ -20,7 +20,8 @@ FLUSH_WATCH_S: Final = 0.005  # How often a worker's control thread looks for re
 
 # ---- threads
 FOREGROUND_GRACE_S: Final = 0.01  # The background thread keeps away from the sockets this long after a user's thread read them.
-IDLE_TICK_S: Final = 0.25  # Dropped refs of an otherwise idle process are handed on this often.
+IDLE_TICK_S: Final = 0.25  # Refs that an otherwise idle driver drops are handed on this often.
+WORKER_IDLE_TICK_S: Final = 5.0  # A worker hands them on after each call; a thousand idle actors must cost nothing.
 BLOCKED_AFTER_S: Final = 0.001  # A task that waits this long in get gives its CPU back.
 
 # ---- node

@@ -15,7 +15,7 @@ def test_everything_comes_to_rest(seed: int) -> None:
 
 
 def test_a_long_program_comes_to_rest() -> None:
-    run_random_program(1000, actions=800)
+    run_random_program(1000, actions=400)
 
 
 def test_one_seed_is_one_run() -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from skate.config import BLOCKED_AFTER_S, IDLE_TICK_S
+from skate.config import BLOCKED_AFTER_S, IDLE_TICK_S, WORKER_IDLE_TICK_S
 from skate.engine.client import errors
 from skate.engine.client.actor_calls import ActorCalls, Connection
 from skate.engine.client.calls import Calls
@@ -60,7 +60,7 @@ class Client:
         self.drop: Callable[[bytes], None] = self.dropped.append
         self.dropped_streams: deque[StreamState] = deque()
         self.ref_class = ref_class
-        self.pump = Pump(self.lock, self.after_round, self._tick)
+        self.pump = Pump(self.lock, self.after_round, self._tick, WORKER_IDLE_TICK_S if is_worker else IDLE_TICK_S)
         self.references = References(self)
         self.values = Values(self)
         self.calls = Calls(self)
@@ -201,7 +201,7 @@ class Client:
             self.values.drain_unpins()
 
     def _tick(self, now_s: float) -> float:
-        return min(self.submission.tick(now_s), now_s + IDLE_TICK_S * 4)
+        return min(self.submission.tick(now_s), now_s + WORKER_IDLE_TICK_S)
 
     def housekeep(self) -> None:
         """Hand on what was dropped. Lock not held. Cheap when there is nothing."""

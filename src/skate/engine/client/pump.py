@@ -29,7 +29,9 @@ _WRITE = select.EPOLLOUT
 class Pump:
     """Polls descriptors and calls their handlers `handler(events)`."""
 
-    def __init__(self, lock: threading.Lock, after: Callable[[], None], tick: Callable[[float], float]) -> None:
+    def __init__(
+        self, lock: threading.Lock, after: Callable[[], None], tick: Callable[[float], float], idle_tick_s: float = IDLE_TICK_S
+    ) -> None:
         """`after` runs after each round of handlers; `tick(now_s)` runs when due and returns when to run next. Both under the lock."""
         import os
 
@@ -39,6 +41,7 @@ class Pump:
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._next_tick_s = 0.0
+        self._idle_tick_s = idle_tick_s
         self._leader = False
         self._followers: deque[Waiter] = deque()
         self._main_ident = threading.main_thread().ident
@@ -186,7 +189,7 @@ class Pump:
             if self._foreground or now - self._foreground_at_s < FOREGROUND_GRACE_S:
                 time.sleep(2 * FOREGROUND_GRACE_S)  # Not a wait for a condition: this is the grace itself.
                 continue
-            timeout = max(0.0, min(self._next_tick_s - now, IDLE_TICK_S))
+            timeout = max(0.0, min(self._next_tick_s - now, self._idle_tick_s))
             self._background_until_s = now + timeout
             events = self._epoll.poll(timeout)
             self._background_until_s = 0.0

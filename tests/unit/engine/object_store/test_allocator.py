@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -139,10 +141,10 @@ class Ranges(RuleBasedStateMachine):
         ranges = [(start, size) for start, size in self.taken.items()]
         for free in (self.allocator._warm, self.allocator._cold):
             inner = sorted((start, entry[0]) for start, entry in free._by_start.items())
-            assert all(a + size < b for (a, size), (b, _) in zip(inner, inner[1:], strict=False)), "free neighbours are merged"
+            assert all(a + size < b for (a, size), (b, _) in itertools.pairwise(inner)), "free neighbours are merged"
             ranges.extend(inner)
         ranges.sort()
-        assert all(a + size == b for (a, size), (b, _) in zip(ranges, ranges[1:], strict=False))
+        assert all(a + size == b for (a, size), (b, _) in itertools.pairwise(ranges))
         assert ranges[0][0] == 0 and sum(ranges[-1]) == self.allocator.span_bytes
 
 

@@ -414,4 +414,4 @@ class Rules(RuleBasedStateMachine):
 
 
 TestRules = Rules.TestCase
-TestRules.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+TestRules.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
