@@ -11,6 +11,7 @@ import pytest
 from skate.engine.client import current
 from skate.engine.client.client import Client
 from skate.engine.client.tasks import FunctionToken
+from skate.engine.object_store.arena import Arena
 from skate.engine.spec import messages as m
 from skate.engine.transport import tokens
 from skate.engine.transport.channel import Channel, channel_pair
@@ -51,7 +52,7 @@ class Rig:
         near, far = channel_pair()
         self.node = Channel(far)
         welcome = m.Welcome(7, b"test", "test", b"node", 1 << 20, {"CPU": 20_000}, "", 7)
-        self.client = Client(Channel(near), welcome, None, ObjectRef, is_worker=False)
+        self.client = Client(Channel(near), welcome, Arena.create(1 << 20), ObjectRef, is_worker=False)
         current.set_client(self.client)
         self.client.start()
         request = m.RequestLease(0, {"CPU": 10_000})
