@@ -274,6 +274,7 @@ class LocalBackend:
             # What was called before is sent before: the actor may still get to it.
             self.client.actors.send_all()
             self.client.tell_node(m.KillActor(actor_id, no_restart))
+            self.client.actors.leave(actor_id)
 
     def terminate_actor(self, actor_id: bytes) -> Any:
         token = self.prepare_method(actor_id, MethodSpec("__ray_terminate__"))

@@ -272,6 +272,13 @@ class ActorCalls:
 
     # ------------------------------------------------------------ end
 
+    def leave(self, actor_id: bytes) -> None:
+        """Its kill has been asked for: later calls wait for what the node says (dead, or a new channel) and do not reach this incarnation."""
+        connection = self.connections.get(actor_id)
+        if connection is not None and connection.channel is not None:
+            self._drain(connection)
+            self._close_channel(connection)
+
     def forget(self, actor_id: bytes) -> None:
         """The last handle in this process has gone, and no call is pending."""
         connection = self.connections.pop(actor_id, None)
