@@ -189,8 +189,13 @@ class Submission:
     # ------------------------------------------------------------ leases
 
     def _request_leases(self, queue: TaskQueue) -> None:
-        free_of_blocked = sum(1 for lease in queue.leases.values() if not (lease.is_blocked or lease.is_revoked))
-        wanted = min(queue.outstanding, queue.slots_max) - free_of_blocked - len(queue.requests)
+        usable, needed = 0, queue.outstanding
+        for lease in queue.leases.values():
+            if lease.is_blocked or lease.is_revoked:
+                needed -= len(lease.in_flight)  # These end where they are: a lease for them would lie idle while others wait.
+            else:
+                usable += 1
+        wanted = min(needed, queue.slots_max) - usable - len(queue.requests)
         for _ in range(wanted):
             number = next(self._request_numbers)
             queue.requests.add(number)
