@@ -106,8 +106,10 @@ def _hide_engine_frames(told: traceback.TracebackException, seen: set[int]) -> N
     shown = [frame for frame in told.stack or () if not is_engine_frame(frame.filename)]
     if shown:
         told.stack = traceback.StackSummary.from_list(shown)
-    elif told.exc_type is not None and issubclass(told.exc_type, x.RayError):
+    elif told.exc_type is not None and issubclass(told.exc_type, x.RayError | pickle.PickleError):
         told.stack = None  # type: ignore[assignment]  # Raised by the engine itself: the text says it all. None prints no header.
+    elif told.stack:
+        told.stack = traceback.StackSummary.from_list(told.stack[-1:])  # Perhaps a bug of ours: where it is, without the way there.
     for other in (told.__cause__, told.__context__, *(told.exceptions or ())):
         if other is not None:
             _hide_engine_frames(other, seen)
