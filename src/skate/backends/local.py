@@ -456,11 +456,11 @@ class LocalBackend:
                 "resources": {}, "accelerator_ids": {"GPU": []}, "placement_group_id": None, "runtime_env": dict(self._env),
                 "was_reconstructed": False, "attempt": 0, "session_name": welcome.session_name, "worker_pid": os.getpid(),
                 "mode": "driver", "gcs_address": welcome.session_name, "labels": {}, "capture_child_tasks": False,
-                "session_dir": self._session.directory,
+                "session_dir": self._session.directory, "temp_dir": self._session.directory,
             }  # fmt: skip
         context: dict[str, Any] = self._runtime.context()
         context["gcs_address"] = welcome.session_name
-        context["session_dir"] = self._runtime.boot.session_dir
+        context["session_dir"] = context["temp_dir"] = self._runtime.boot.session_dir
         host = self._runtime.host
         if host is not None:
             context["handle_meta"] = _decode_meta(host.spec.handle_meta).public

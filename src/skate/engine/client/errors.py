@@ -301,6 +301,10 @@ def actor_died(connection: Connection, task: Task, was_sent: bool = False) -> by
     match kind:
         case "creation":
             assert death is not None
+            failure = unpack_error(death.error) if death.error else None
+            if failure is not None:
+                why = failure.last_line() if isinstance(failure, x.RayTaskError) else str(failure)
+                text = f"{_name(task)}() {fate}: {who} is dead: its constructor raised {why}; actor id {actor}"
             error = x.ActorDiedError(text, actor)
             error._actor_init_failed = True
             return pack(error, death.error)
