@@ -124,7 +124,7 @@ class RemoteFunction(Generic[P, Out]):
         return FunctionNode(self, args, kwargs)
 
     def _prepare(self, backend: Backend) -> Any:
-        self._watches_group = follows_group(self._options) and _is_in_worker(backend)
+        self._watches_group = follows_group(self._options) and _may_capture(backend)
         if self._watches_group:
             self._group = captured_group(backend)
         token = backend.prepare_task(task_spec(self._function, self._name, self._num_returns, self._options, backend))
@@ -189,7 +189,8 @@ def _name_of(option: tuple[str, Any]) -> str:
     return option[0]
 
 
-def _is_in_worker(backend: Backend) -> bool:
+def _may_capture(backend: Backend) -> bool:
+    """Whether calls made here may have to follow a running task into its placement group."""
     is_worker = getattr(backend, "is_worker", None)
     if is_worker is not None:
         return bool(is_worker)

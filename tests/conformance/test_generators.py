@@ -74,8 +74,12 @@ def test_items_as_arguments() -> None:
 
 def test_dynamic_gives_all_refs_at_once() -> None:
     with pytest.warns(DeprecationWarning, match="streaming"):
-        dynamic = count.options(num_returns="dynamic")
-    refs = skate.get(dynamic.remote(3))
+
+        @skate.remote(num_returns="dynamic")
+        def numbers(n: int) -> Any:
+            yield from range(n)
+
+    refs = skate.get(numbers.remote(3))
     assert isinstance(refs, skate.DynamicObjectRefGenerator)
     assert [skate.get(ref) for ref in refs] == [0, 1, 2]
 
