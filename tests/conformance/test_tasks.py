@@ -12,7 +12,7 @@ import pytest
 
 import skate
 from skate.exceptions import RayTaskError, TaskCancelledError, WorkerCrashedError
-from tests.conformance.marks import local_only
+from tests.conformance.marks import local_only, wait_until
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -265,10 +265,8 @@ def test_env_vars_reach_the_task_and_leak_nowhere() -> None:
     assert skate.get([with_it.remote(), variable.remote()]) == ["here", None]
 
 
-def test_a_cancelled_task_that_waits_never_runs(tmp_path: Path, backend: str) -> None:
-    if backend == "inline":
-        pytest.skip("nothing waits: a task runs when it is submitted")
-
+@local_only
+def test_a_cancelled_task_that_waits_never_runs(tmp_path: Path) -> None:
     @skate.remote(resources={"license": 2})
     def hold(until: Path) -> None:
         while not until.exists():
@@ -296,8 +294,6 @@ def test_a_running_task_is_interrupted(tmp_path: Path) -> None:
         time.sleep(60)
 
     ref = sleep.remote(tmp_path / "started")
-    from tests.conformance.marks import wait_until
-
     wait_until((tmp_path / "started").exists)
     skate.cancel(ref)
     with pytest.raises(TaskCancelledError):
@@ -317,8 +313,6 @@ def test_force_kills_the_worker(tmp_path: Path) -> None:
                 pass
 
     ref = stubborn.remote(tmp_path / "started")
-    from tests.conformance.marks import wait_until
-
     wait_until((tmp_path / "started").exists)
     skate.cancel(ref, force=True)
     with pytest.raises((TaskCancelledError, WorkerCrashedError)):
