@@ -23,6 +23,7 @@ def start_program(source: str, directory: Path, **environment: str) -> subproces
     run.mkdir(mode=0o700, exist_ok=True)
     return subprocess.Popen(
         [sys.executable, str(script)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

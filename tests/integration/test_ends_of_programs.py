@@ -26,9 +26,11 @@ BUSY = """
 
     skate.get(sleep.remote(0))
     sleeper = Sleeper.remote()
+    skate.get(sleeper.sleep.remote(0))
     pending = [sleep.remote(60), sleeper.sleep.remote(60)]
     array = skate.put(b"x" * 10_000_000)
     print("ready", flush=True)
+    sys.stdin.readline()  # Until the test has seen what runs.
 """
 
 
@@ -36,13 +38,17 @@ def start_busy(tmp_path: Path, rest: str):
     program = start_program(BUSY + rest, tmp_path)
     assert program.stdout is not None
     assert program.stdout.readline() == "ready\n", program.communicate()
-    assert len(processes_of(tmp_path)) >= 4
+    assert len(processes_of(tmp_path)) >= 4  # This program, its node process, a task's and an actor's worker.
+    assert program.stdin is not None
+    program.stdin.write("go on\n")
+    program.stdin.flush()
     return program
 
 
 def test_a_program_that_ends_leaves_nothing(tmp_path: Path) -> None:
     program = start_busy(tmp_path, "")
-    assert program.wait(10) == 0
+    program.communicate(timeout=10)
+    assert program.returncode == 0
     assert_nothing_left(tmp_path, 1.0)
 
 
@@ -56,7 +62,8 @@ def test_a_program_that_raises_leaves_nothing(tmp_path: Path) -> None:
 
 def test_os_exit_leaves_nothing(tmp_path: Path) -> None:
     program = start_busy(tmp_path, "    import os; os._exit(3)\n")
-    assert program.wait(10) == 3
+    program.communicate(timeout=10)
+    assert program.returncode == 3
     assert_nothing_left(tmp_path, 1.0)
 
 
