@@ -344,8 +344,9 @@ def too_many_pending_calls(connection: Connection) -> x.RayError:
 
 
 def store_full(text: str) -> x.RayError:
-    kind = x.OutOfDiskError if "disk" in text and "raise object_store_memory" not in text else x.ObjectStoreFullError
-    return kind(text)
+    """`text`: "kind: words", as the directory writes it."""
+    kind, _, words = text.partition(": ")
+    return x.OutOfDiskError(words) if kind == "out_of_disk" else x.ObjectStoreFullError(words)
 
 
 def foreign_ref() -> Exception:

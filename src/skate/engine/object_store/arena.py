@@ -33,7 +33,8 @@ from skate.engine.object_store.allocator import PAGE_BYTES, WARM_KEEP_S, pages_o
 _F_ADD_SEALS, _F_SEAL_SHRINK, _F_SEAL_GROW = 1033, 2, 4
 _MADV_POPULATE_WRITE = 23  # Linux 5.14
 _GRANULE_BYTES = 1 << 20
-_PIECE_BYTES = 8 << 20  # Copied at once while holding the GIL: 1 ms.
+# Copied at once, holding the GIL for 7 ms. memcpy passes the caches by only in long copies: pieces of 8 MB reach 5.4 GB/s, of 64 MB 9.4 GB/s.
+_PIECE_BYTES = 64 << 20
 _PARTS_PER_WRITE_MAX = 512
 _NEVER, _ONCE = 0.0, -1.0  # Instead of a time: never written from here; written, but not through the mapping.
 _FALLOC_FL_KEEP_SIZE, _FALLOC_FL_PUNCH_HOLE = 1, 2
