@@ -182,17 +182,18 @@ def _is_printed_with_its_cause(error: BaseException) -> bool:
 
 _PRINTERS = frozenset({"traceback", "rich.traceback", "IPython.core.ultratb", "exceptiongroup._formatting"})
 _dual_classes: dict[type, type] = {}
-_BUILT_IN_MEMBERS = (type(OSError.errno), type(OSError.characters_written))  # What the attributes of classes written in C, and slots, are.
+# What the attributes of classes written in C, and slots, are.
+_BUILT_IN_MEMBERS = (type(vars(OSError)["errno"]), type(vars(OSError)["characters_written"]))
 
 
 def _make_dual(error: RayTaskError, cause: BaseException) -> RayTaskError:
     kind = type(cause)
-    dual = _dual_classes.get(kind)
+    dual: Any = _dual_classes.get(kind)
     if dual is None:
         dual = _dual_classes[kind] = _derive(kind)
     # Neither class's __init__ is called: nobody knows what the cause's wants.
     if isinstance(cause, BaseExceptionGroup):
-        made: Any = dual.__new__(dual, cause.message, cause.exceptions)
+        made: RayTaskError = dual.__new__(dual, cause.message, cause.exceptions)
     else:
         made = dual.__new__(dual)
     for base in kind.__mro__:
@@ -206,27 +207,29 @@ def _make_dual(error: RayTaskError, cause: BaseException) -> RayTaskError:
     made.__dict__.update(error.__dict__)
     made.args = cause.args
     made.__cause__ = error.__cause__
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 def _derive(kind: type) -> type:
     """The class of errors that are both RayTaskErrors and `kind`s."""
+    own: Any = kind  # Its methods, not RayTaskError's.
 
     def dual_init(self: Any, *args: Any, **kwargs: Any) -> None:
         # `raise type(error)("…")`, as code that knows only `kind` may write.
-        kind.__init__(self, *args, **kwargs)
+        own.__init__(self, *args, **kwargs)
 
     def dual_str(self: Any) -> str:
         if self.cause is None:
-            return kind.__str__(self)
+            text: str = own.__str__(self)
+            return text
         return _text_of(self.cause) if _is_printed_with_its_cause(self) else str(self.traceback_str).rstrip()
 
     def dual_repr(self: Any) -> str:
-        return kind.__repr__(self) if self.cause is None else f"{name}({_text_of(self.cause)})"
+        return own.__repr__(self) if self.cause is None else f"{name}({_text_of(self.cause)})"
 
     def dual_reduce(self: Any, protocol: int = 0) -> Any:
         if self.cause is None:
-            return kind.__reduce__(self)
+            return own.__reduce__(self)
         facts = {name: getattr(self, name) for name in ("worker", "task_id", "attempt", "duration_s")}
         return _rebuild_dual, (self.function_name, self.traceback_str, self.cause, self.pid, self.actor_id, facts)
 

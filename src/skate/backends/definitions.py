@@ -8,7 +8,6 @@ An unpicklable function is the caller's mistake: the error names what it capture
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections import OrderedDict
@@ -16,6 +15,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from skate.engine.object_store.serialization import VALUE, Packed, dump
+
+try:  # hashlib loads OpenSSL, which takes 4–8 ms of every start.
+    from _blake2 import blake2b
+except ImportError:
+    from hashlib import blake2b
 
 _KEPT_MAX = 1024
 _DIGEST_BYTES = 16
@@ -30,7 +34,7 @@ class Definition:
         self.thing = thing  # Kept: the cache goes by identity, and refs in its closure stay alive.
         self.packed = packed
         self.code_digest = code_digest
-        self.digest = hashlib.blake2b(packed.data(), digest_size=_DIGEST_BYTES).digest()
+        self.digest = blake2b(packed.data(), digest_size=_DIGEST_BYTES).digest()
         self.holder: Any = None  # The ref of its object, when it is too big for a message.
 
 
@@ -85,10 +89,7 @@ class Definitions:
             return True
         stem = name.replace(".", os.sep)
         tails = (f"{stem}.py", os.path.join(stem, "__init__.py"))
-        for entry in self._import_path:
-            if file.startswith(entry) and file[len(entry) :].lstrip(os.sep) in tails:
-                return True
-        return False
+        return any(file.startswith(entry) and file[len(entry) :].lstrip(os.sep) in tails for entry in self._import_path)
 
 
 class ByName:

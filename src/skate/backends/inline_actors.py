@@ -7,6 +7,7 @@ import inspect
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from skate.backends.base import STREAMING, ActorClassSpec, MethodSpec
@@ -104,7 +105,7 @@ class InlineActor:
             self._loop.call_soon_threadsafe(lambda: self._loop_task(self._end_after_all(end)))
 
     async def _end_after_all(self, end: Callable[[], None]) -> None:
-        others = self._pending - {asyncio.current_task()}  # type: ignore[arg-type]
+        others = self._pending - {asyncio.current_task()}
         if others:
             await asyncio.wait(others)
         end()
@@ -222,7 +223,7 @@ class InlineActor:
             for dep in deps:
                 if not dep.is_done:
                     arrived = loop.create_future()
-                    calls.objects.when_done(dep, lambda: loop.call_soon_threadsafe(arrived.set_result, None))
+                    calls.objects.when_done(dep, partial(loop.call_soon_threadsafe, arrived.set_result, None))
                     await arrived
                 if dep.error is not None:
                     results.fail(errors.argument_failed(dep.error, wanted.name))

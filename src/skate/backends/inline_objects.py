@@ -44,7 +44,7 @@ class Stored:
         self.data: bytes | None = None
         self.error: bytes | None = None
         self.inner: list[Held] = []
-        self.callbacks: list[Callable[[], None]] = []
+        self.callbacks: list[Callable[[], object]] = []
         self.make: Callable[[], None] | None = None  # Makes the value when somebody asks: the end of a generator.
         self.on_cancel: Callable[[], None] | None = None  # Of a call that still runs.
 
@@ -211,7 +211,7 @@ class Objects:
 
         self.when_done(stored, deliver)
 
-    def when_done(self, stored: Stored, call: Callable[[], None]) -> None:
+    def when_done(self, stored: Stored, call: Callable[[], object]) -> None:
         """Call now, or as soon as the object has a value, in the thread that gives it one."""
         with self._lock:
             if not stored.is_done:

@@ -132,7 +132,7 @@ def safe_print(*args: Any, **options: Any) -> None:
     """`print` in the driver, without tearing the bars."""
     bars = instance()
     with bars.hidden():
-        print(*args, **options)
+        print(*args, **options)  # noqa: T201
 
 
 # ---------------------------------------------------------------- the driver's side

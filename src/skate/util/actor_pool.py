@@ -162,7 +162,7 @@ class ActorPool:
         while self.has_next():
             try:
                 take(timeout=0, ignore_if_timedout=True)
-            except Exception:  # noqa: BLE001, S110  # Nobody asked for these results, nor for their errors.
+            except Exception:  # Nobody asked for these results, nor for their errors.
                 pass
 
     def _results(self, take: Callable[[], Any]) -> Iterator[Any]:

@@ -135,7 +135,7 @@ def _refusal(obj: Any) -> str | None:
     """Why it cannot be pickled."""
     try:
         cloudpickle.dumps(obj)
-    except Exception as error:  # noqa: BLE001  # Pickling runs the user's code.
+    except Exception as error:  # Pickling runs the user's code.
         return f"{type(error).__name__}: {error}".partition("\n")[0]
     return None
 
@@ -143,6 +143,6 @@ def _refusal(obj: Any) -> str | None:
 def _shown(obj: Any) -> str:
     try:
         text = repr(obj)
-    except Exception:  # noqa: BLE001
+    except Exception:
         text = f"<{type(obj).__name__}>"
     return text if len(text) <= 60 else text[:57] + "…"

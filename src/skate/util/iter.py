@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import skate
@@ -29,7 +29,7 @@ def from_range(n: int, num_shards: int = 2, repeat: bool = False) -> ParallelIte
     """Shards of `range(n)`: consecutive parts."""
     bounds = [n * shard // num_shards for shard in range(num_shards + 1)]
     return from_iterators(
-        [range(low, high) for low, high in zip(bounds, bounds[1:], strict=False)], repeat=repeat, name=f"from_range[{n}]"
+        [range(low, high) for low, high in pairwise(bounds)], repeat=repeat, name=f"from_range[{n}]"
     )
 
 
@@ -147,7 +147,7 @@ class ParallelIterator:
 
     def show(self, n: int = 20) -> None:
         for item in self.take(n):
-            print(item)
+            print(item)  # noqa: T201
 
     def __iter__(self) -> Iterator[Any]:
         raise TypeError("a ParallelIterator has no order of its own: iterate over gather_sync() or gather_async()")

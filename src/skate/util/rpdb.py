@@ -81,12 +81,12 @@ class _RemotePdb(Pdb):
     def __init__(self, directory: str) -> None:
         path = os.path.join(directory, f"{os.getpid()}{SUFFIX}")
         if os.path.exists(path):
-            path = tempfile.mktemp(SUFFIX, f"{os.getpid()}-", directory)  # Several threads of one worker.
+            path = tempfile.mktemp(SUFFIX, f"{os.getpid()}-", directory)  # noqa: S306  # Several threads of one worker; the directory is ours alone.
         listener = socket.socket(socket.AF_UNIX)
         try:
             listener.bind(path)
             listener.listen(1)
-            print(f"debugger waits: run `skate debug` in a terminal (pid {os.getpid()}, {path})", file=sys.stderr, flush=True)
+            print(f"debugger waits: run `skate debug` in a terminal (pid {os.getpid()}, {path})", file=sys.stderr, flush=True)  # noqa: T201
             self._link, _ = listener.accept()
         finally:
             listener.close()

@@ -36,7 +36,7 @@ def test_rows_may_be_dicts() -> None:
 
 
 def test_an_attempt_that_ended_is_shown_once() -> None:
-    running = ROWS[0][:4] + (0,) + ROWS[0][5:9] + (0,) + ROWS[0][10:]
+    running = (*ROWS[0][:4], 0, *ROWS[0][5:9], 0, *ROWS[0][10:])
     boxes = [event for event in chrome_events([running, ROWS[0]]) if event["ph"] in "XB"]
 
     assert [box["ph"] for box in boxes] == ["X"]

@@ -283,9 +283,8 @@ class Calls:
             self._client.streams.end(task, None)
         else:
             self._settle_returns(task, outcome)
-        if task.lineage_returns == 0:
-            self._release_held(task)
-        elif type(task.token) is MethodToken:  # Actor calls can't be made again: their results depend on the actor's state.
+        # Actor calls can't be made again: their results depend on the actor's state.
+        if task.lineage_returns == 0 or type(task.token) is MethodToken:
             self._release_held(task)
 
     def _settle_returns(self, task: Task, outcome: m.Outcome) -> None:

@@ -110,15 +110,15 @@ class Pump:
                     timeout = min(timeout, deadline_s - now)
                 if is_main:
                     self.interruptible = True
-                    events = self._epoll.poll(timeout if timeout > 0 else 0)
+                    events = self._epoll.poll(timeout if timeout > 0 else 0)  # noqa: FURB136  # Half the time of max().
                     self.interruptible = False
                 else:
-                    events = self._epoll.poll(timeout if timeout > 0 else 0)
+                    events = self._epoll.poll(timeout if timeout > 0 else 0)  # noqa: FURB136  # Half the time of max().
                 with self._lock:
                     self._round(events)
                 if self.deferred:
                     self.run_deferred()
-            return True
+            return True  # type: ignore[unreachable]  # Messages, and other threads, set is_done.
         finally:
             if is_main:
                 self.interruptible = False
@@ -194,10 +194,10 @@ class Pump:
             events = self._epoll.poll(timeout)
             self._background_until_s = 0.0
             with self._lock:
-                if self._closed:
-                    return
+                if self._closed:  # Other threads have changed both meanwhile.
+                    return  # type: ignore[unreachable]
                 if self._foreground:
-                    continue
+                    continue  # type: ignore[unreachable]
                 self._round(events)
             self.run_deferred()
 

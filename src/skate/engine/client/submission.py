@@ -57,7 +57,8 @@ class Submission:
         self.tick_at_s = 0.0
 
     def queue_for(self, request: m.RequestLease, slots_max: int) -> TaskQueue:
-        key = _encode(request)
+        # Not by name: a worker leased for one function serves every other one that needs the same.
+        key = _encode(msgspec.structs.replace(request, name=""))
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = TaskQueue(request, slots_max)
@@ -101,7 +102,7 @@ class Submission:
         if not ready:
             return
         now = _monotonic()
-        window = self._window(queue)
+        window = _window(ready[0].token)
         idle = [lease for lease in queue.leases.values() if not lease.in_flight and _takes_calls(lease)]
         if len(idle) > 1 or window == 1:
             for lease in idle:
@@ -121,12 +122,6 @@ class Submission:
                 if in_flight <= window // 2 and _takes_calls(lease) and now - lease.progress_at_s < STUCK_AFTER_S:
                     self._send(lease, window - in_flight, now)
 
-    def _window(self, queue: TaskQueue) -> int:
-        duration_s = queue.duration_s
-        if duration_s < 0 or duration_s > PREFETCH_DURATION_MAX_S:
-            return 1
-        return max(2, min(WINDOW_CALLS_MAX, int(BATCH_BUDGET_S / (duration_s + 5e-6))))
-
     def _send(self, lease: Lease, room: int, now_s: float) -> None:
         client = self._client
         ready = lease.queue.ready
@@ -134,7 +129,12 @@ class Submission:
         seqs: list[int] = []
         size = 0
         half = max(1, room if room < 8 else WINDOW_CALLS_MAX // 2)
+        quick = ready[0].token
         while ready and room > 0:
+            if ready[0].token is not quick:
+                quick = ready[0].token
+                if calls and _window(quick) == 1:
+                    break  # Long, or of unknown length: not behind others.
             task = ready.popleft()
             if task.is_done:  # Cancelled while it waited.
                 lease.queue.outstanding -= 1
@@ -321,6 +321,7 @@ class Submission:
                 self._give_back(lease)
             else:
                 lease.idle_since_s = lease.progress_at_s
+                self._client.pump.tick_by(lease.idle_since_s + LEASE_LINGER_S)
 
     def _drain(self, lease: Lease) -> None:
         """Handle every message that has come on a lease's channel."""
@@ -332,18 +333,23 @@ class Submission:
                 message = _decode(data)
                 kind = type(message)
                 if kind is m.Done:
-                    total_us = 0
+                    token: FunctionToken | None = None
+                    total_us = ended = 0
                     for outcome in message.outcomes:
                         task = lease.in_flight.pop(outcome.seq, None)
                         if task is None:
                             continue
                         queue.outstanding -= 1
+                        if task.token is not token:
+                            if token is not None:
+                                token.learn_duration(total_us * 1e-6 / ended)
+                            token = task.token
+                            total_us = ended = 0
                         total_us += outcome.duration_us
+                        ended += 1
                         client.calls.finish_task(task, outcome)
-                    if message.outcomes:
-                        mean_s = total_us * 1e-6 / len(message.outcomes)
-                        old_s = queue.duration_s
-                        queue.duration_s = mean_s if old_s < 0 or mean_s > old_s else 0.7 * old_s + 0.3 * mean_s
+                    if token is not None:
+                        token.learn_duration(total_us * 1e-6 / ended)
                     lease.progress_at_s = _monotonic()
                     if not lease.in_flight:
                         return  # Nothing else can be on its way: save the extra system call of a last look.
@@ -378,11 +384,11 @@ class Submission:
 
     def _take_back_for_idle(self, queue: TaskQueue) -> None:
         """A new lease has nothing to do: give it half of the longest queue behind a slow worker."""
-        if queue.duration_s * 4 < BATCH_BUDGET_S and queue.duration_s >= 0:
-            return  # Quick tasks are done before they have moved.
         busiest = max(queue.leases.values(), key=lambda lease: len(lease.in_flight), default=None)
         if busiest is not None and len(busiest.in_flight) > 1:
-            self._take_back(busiest, len(busiest.in_flight) // 2)
+            duration_s = next(reversed(busiest.in_flight.values())).token.duration_s
+            if not 0 <= duration_s * 4 < BATCH_BUDGET_S:  # Quick tasks are done before they have moved.
+                self._take_back(busiest, len(busiest.in_flight) // 2)
 
     def tick(self, now_s: float) -> float:
         """Rebalance behind silent workers, give idle leases back; returns when to look again."""
@@ -427,6 +433,14 @@ class Submission:
         for lease in list(self._leases.values()):
             self._forget(lease)
         self._queues.clear()
+
+
+def _window(token: FunctionToken) -> int:
+    """How many calls of a function may be with one worker: more than one only when they are known to be quick."""
+    duration_s = token.duration_s
+    if duration_s < 0 or duration_s > PREFETCH_DURATION_MAX_S:
+        return 1
+    return max(2, min(WINDOW_CALLS_MAX, int(BATCH_BUDGET_S / (duration_s + 5e-6))))
 
 
 def _takes_calls(lease: Lease) -> bool:

@@ -16,7 +16,7 @@ STREAMING, DYNAMIC = -1, -2
 class FunctionToken:
     """A remote function as this session knows it: its pickled definition and settled options."""
 
-    __slots__ = ("definition", "function", "max_retries", "name", "num_returns", "queue", "retries_errors", "template")
+    __slots__ = ("definition", "duration_s", "function", "max_retries", "name", "num_returns", "queue", "retries_errors", "template")
 
     def __init__(
         self, function: Any, template: Template, queue: TaskQueue, max_retries: int, *, retries_errors: bool
@@ -28,7 +28,13 @@ class FunctionToken:
         self.queue = queue
         self.max_retries = max_retries
         self.retries_errors = retries_errors
+        self.duration_s = -1.0  # Moving average of a call; -1: not known yet.
         self.definition: Any = None  # Keeps the definition's object alive when it lies in the arena.
+
+    def learn_duration(self, mean_s: float) -> None:
+        """What the calls of one batch took on average. A longer mean counts at once; shorter ones have to come several times."""
+        old_s = self.duration_s
+        self.duration_s = mean_s if old_s < 0 or mean_s > old_s else 0.7 * old_s + 0.3 * mean_s
 
 
 class MethodToken:
@@ -105,7 +111,7 @@ class Lease:
 class TaskQueue:
     """Tasks of one shape (resources, environment, strategy), and the leases that run them."""
 
-    __slots__ = ("duration_s", "leases", "need", "outstanding", "ready", "request", "requests", "slots_max")
+    __slots__ = ("leases", "need", "outstanding", "ready", "request", "requests", "slots_max")
 
     def __init__(self, request: RequestLease, slots_max: int) -> None:
         self.request = request  # The form of a request; `request` number is filled in.
@@ -114,7 +120,6 @@ class TaskQueue:
         self.requests: set[int] = set()  # Lease requests not answered yet.
         self.outstanding = 0  # ready + in flight
         self.slots_max = slots_max  # More leases than this can't be granted at once.
-        self.duration_s = -1.0  # Moving average of a call; -1: not known yet.
 
 
 class Slot:

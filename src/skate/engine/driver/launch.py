@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from skate.engine.driver.sessions import LOG_NAME, log_tail, make_session_directory, remove_session
 
@@ -188,8 +188,4 @@ def to_json(value: Any) -> str:
         case list() | tuple():
             return "[" + ",".join(map(to_json, value)) + "]"
         case _:
-            _refuse(value)
-
-
-def _refuse(value: Any) -> NoReturn:
-    raise TypeError(f"{value!r} can't be told to the engine's process: it takes plain values only")
+            raise TypeError(f"{value!r} can't be told to the engine's process: it takes plain values only")

@@ -49,7 +49,7 @@ def session_root(*, create: bool = True) -> str:
     if runtime and _is_ours(runtime) and os.access(runtime, os.W_OK | os.X_OK):
         root = os.path.join(runtime, "skate")
     else:
-        root = f"/tmp/skate-{os.getuid()}"
+        root = f"/tmp/skate-{os.getuid()}"  # noqa: S108  # _check_root refuses one that another user has made.
     if create:
         try:
             os.mkdir(root, 0o700)

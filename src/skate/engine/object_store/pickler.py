@@ -7,7 +7,7 @@ import pickle
 from collections import ChainMap
 from collections.abc import Callable
 from types import CodeType
-from typing import Any
+from typing import Any, ClassVar
 
 import cloudpickle
 from cloudpickle.cloudpickle import _code_reduce
@@ -24,7 +24,7 @@ def _reduce_code(code: CodeType) -> tuple[Any, ...]:
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles functions and classes of `__main__`, closures and lambdas by value."""
 
-    dispatch_table = ChainMap({CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table)  # noqa: RUF012 — what pickle looks for
+    dispatch_table: ClassVar[ChainMap[Any, Any]] = ChainMap({CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table)  # What pickle looks for.
 
     def __init__(self, stream: io.BytesIO, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None) -> None:
         super().__init__(stream, protocol=5, buffer_callback=buffer_callback)

@@ -23,7 +23,7 @@ class Command(msgspec.Struct, frozen=True):
 # ---------------------------------------------------------------- events (client argument is NODE_CLIENT unless said)
 
 
-class ClientJoined(Event):
+class ClientJoined(Event, frozen=True):
     """A driver or observer. Workers are created by StartWorker and are clients from then on."""
 
     client: int
@@ -33,14 +33,14 @@ class ClientJoined(Event):
     env: str
 
 
-class ClientGone(Event):
+class ClientGone(Event, frozen=True):
     """A driver or observer left or died; the shell sends WorkerExited for workers instead. `crashed`: without Goodbye."""
 
     client: int
     crashed: bool
 
 
-class WorkerExited(Event):
+class WorkerExited(Event, frozen=True):
     """`kind`: "exit" (status 0), "exit_code", "signal", "oom", "killed" (we did it)."""
 
     worker: int
@@ -48,48 +48,48 @@ class WorkerExited(Event):
     detail: str
 
 
-class EnvReady(Event):
+class EnvReady(Event, frozen=True):
     env: str
 
 
-class EnvFailed(Event):
+class EnvFailed(Event, frozen=True):
     env: str
     error: str
 
 
-class Unreferenced(Event):
+class Unreferenced(Event, frozen=True):
     """The last reference to an actor went."""
 
     actor: bytes
 
 
-class NodeAdded(Event):
+class NodeAdded(Event, frozen=True):
     node: bytes
     total: Resources
     labels: dict[str, str]
 
 
-class NodeRemoved(Event):
+class NodeRemoved(Event, frozen=True):
     node: bytes
 
 
-class Tick(Event):
+class Tick(Event, frozen=True):
     """Time passed: see `Scheduler.next_deadline_s`."""
 
 
-class MemoryPressure(Event):
+class MemoryPressure(Event, frozen=True):
     """The machine is short of memory: end the newest retriable task (the last granted lease that is busy)."""
 
     used_bytes: int
     limit_bytes: int
 
 
-class SpillDone(Event):
+class SpillDone(Event, frozen=True):
     id: bytes
     error: str = ""
 
 
-class RestoreDone(Event):
+class RestoreDone(Event, frozen=True):
     id: bytes
     error: str = ""
 
@@ -97,14 +97,14 @@ class RestoreDone(Event):
 # ---------------------------------------------------------------- commands
 
 
-class Send(Command):
+class Send(Command, frozen=True):
     """Send `message` to a client. A client that is gone is skipped."""
 
     client: int
     message: Message
 
 
-class Grant(Command):
+class Grant(Command, frozen=True):
     """Make the channel and the token pipe; send LeaseGranted to `client` and AttachLease to `worker`."""
 
     lease: int
@@ -120,7 +120,7 @@ class Grant(Command):
     namespace: str = ""
 
 
-class StartWorker(Command):
+class StartWorker(Command, frozen=True):
     """Fork (or spawn) worker process number `worker`. It can be granted at once: its sockets exist before it runs."""
 
     worker: int
@@ -129,7 +129,7 @@ class StartWorker(Command):
     env: str
 
 
-class StopWorker(Command):
+class StopWorker(Command, frozen=True):
     """`how`: "graceful" (Exit, then kill when it overstays), "kill" (SIGKILL to its process group)."""
 
     worker: int
@@ -137,13 +137,13 @@ class StopWorker(Command):
     reason: str
 
 
-class PrepareEnv(Command):
+class PrepareEnv(Command, frozen=True):
     """Build a runtime environment (pip); answered by EnvReady or EnvFailed."""
 
     env: str
 
 
-class StartActor(Command):
+class StartActor(Command, frozen=True):
     """Send BecomeActor to `worker`."""
 
     worker: int
@@ -155,7 +155,7 @@ class StartActor(Command):
     owner: int
 
 
-class OpenActorChannel(Command):
+class OpenActorChannel(Command, frozen=True):
     """Make a channel; send ActorChannel to `client` and AttachCaller to `worker`."""
 
     actor: bytes
@@ -164,38 +164,38 @@ class OpenActorChannel(Command):
     worker: int
 
 
-class CloseLease(Command):
+class CloseLease(Command, frozen=True):
     """The lease ended for the node's part (returned or lost); forget its bookkeeping."""
 
     lease: int
 
 
-class InterruptTask(Command):
+class InterruptTask(Command, frozen=True):
     worker: int
     task: bytes
     recursive: bool
 
 
-class DropHolder(Command):
+class DropHolder(Command, frozen=True):
     """An actor is dead for good: drop every reference held in its name (to the directory)."""
 
     holder: bytes
 
 
-class AddHolder(Command):
+class AddHolder(Command, frozen=True):
     """To the directory: add one count of `id` for `holder`."""
 
     id: bytes
     holder: int | bytes
 
 
-class ActorUnreferenced(Command):
+class ActorUnreferenced(Command, frozen=True):
     """From the directory to the scheduler: nobody holds this actor any more."""
 
     actor: bytes
 
 
-class SpillObject(Command):
+class SpillObject(Command, frozen=True):
     """Copy [offset, offset+size) of the arena to a spill file; answered by SpillDone."""
 
     id: bytes
@@ -203,7 +203,7 @@ class SpillObject(Command):
     size: int
 
 
-class RestoreObject(Command):
+class RestoreObject(Command, frozen=True):
     """Copy a spill file back to `offset`; answered by RestoreDone."""
 
     id: bytes
@@ -211,11 +211,11 @@ class RestoreObject(Command):
     size: int
 
 
-class DeleteSpill(Command):
+class DeleteSpill(Command, frozen=True):
     id: bytes
 
 
-class DiscardRange(Command):
+class DiscardRange(Command, frozen=True):
     """Give memory of a freed range back to the machine (punch a hole)."""
 
     offset: int

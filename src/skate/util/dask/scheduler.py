@@ -54,9 +54,9 @@ def skate_dask_get(dsk: Any, keys: Any, **options: Any) -> Any:
 
 def skate_dask_get_sync(dsk: Any, keys: Any, **_options: Any) -> Any:
     """Compute in this process, to look for a mistake in the graph."""
-    import dask
+    from dask.local import get_sync
 
-    return dask.get(dsk, keys)
+    return get_sync(dsk, keys)
 
 
 def enable_dask_on_skate(shuffle: str | None = "tasks", use_shuffle_optimization: bool = True) -> Any:

@@ -134,7 +134,7 @@ class Crew:
         calls = [(job.kind, job.args, job.kwargs) for job in jobs]
         try:
             ref = worker.actor.run.remote(batch_number, functions.epoch, number, function, calls)
-        except Exception as error:  # noqa: BLE001  # Arguments that cannot be pickled: the job's result, as in multiprocessing.
+        except Exception as error:  # Arguments that cannot be pickled: the job's result, as in multiprocessing.
             self._free.append(worker)
             if len(jobs) > 1:  # One of them is the culprit; the others must not suffer. Next time they go one by one.
                 self._job_s.pop(_function_key(jobs[0].kind, jobs[0].function), None)
@@ -350,7 +350,7 @@ def _ask_one_by_one(batch: _Batch, error: BaseException) -> list[Any]:
             answers.append(skate.get(batch.worker.actor.answer.remote(batch.number, index)))
         except LookupError:
             return []
-        except Exception as refusal:  # noqa: BLE001  # Whatever pickling the value raised.
+        except Exception as refusal:  # Whatever pickling the value raised.
             answers.append((False, (refusal, str(error))))
     return answers
 

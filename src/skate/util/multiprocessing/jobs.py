@@ -104,7 +104,7 @@ def _run_job(function: Callable[..., Any], kind: int, args: Any, kwargs: dict[st
         if kind == MAP:
             return True, [function(item) for item in args]
         return True, [function(*item) for item in args]
-    except Exception as error:  # noqa: BLE001  # The user's function may raise anything; it is theirs to see.
+    except Exception as error:  # The user's function may raise anything; it is theirs to see.
         return False, _portable(error)
 
 
@@ -119,7 +119,7 @@ def _portable(error: Exception) -> tuple[BaseException, str]:
     text = "".join(traceback.format_exception(type(error), error, trace.tb_next if trace is not None else None))
     try:
         cloudpickle.loads(cloudpickle.dumps(error))
-    except Exception as refusal:  # noqa: BLE001
+    except Exception as refusal:
         return MaybeEncodingError(refusal, error), text
     return error, text
 

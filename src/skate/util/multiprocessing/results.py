@@ -60,7 +60,7 @@ class AsyncResult:
                     self._error_callback(self._error)
             elif self._callback is not None:
                 self._callback(self._value())
-        except Exception:  # noqa: BLE001  # The callback's own mistake: shown, and kept from the thread that serves all results.
+        except Exception:  # The callback's own mistake: shown, and kept from the thread that serves all results.
             import traceback
 
             traceback.print_exc()
