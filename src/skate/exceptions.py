@@ -119,7 +119,11 @@ class RayTaskError(RayError):
     def as_instanceof_cause(self) -> RayTaskError:
         """The same error as an instance of its cause's class too; itself when that can't be, or the cause is an error of skate."""
         cause = self.cause
-        if not isinstance(cause, Exception) or isinstance(cause, (RayError, StopIteration, StopAsyncIteration)) or type(cause) is Exception:
+        if (
+            not isinstance(cause, Exception)
+            or isinstance(cause, (RayError, StopIteration, StopAsyncIteration))
+            or type(cause) is Exception
+        ):
             return self  # Python itself acts on KeyboardInterrupt, StopIteration and the like.
         try:
             return _make_dual(self, cause)
@@ -321,7 +325,9 @@ class ActorDiedError(RayActorError):
     def __init__(self, cause: Any = None, actor_id: str | None = None) -> None:
         """`cause`: a text, or the error of its constructor."""
         failed = isinstance(cause, BaseException)
-        text = f"the constructor of the actor failed: {cause}" if failed else cause or "the actor died before it finished this call"
+        text = (
+            f"the constructor of the actor failed: {cause}" if failed else cause or "the actor died before it finished this call"
+        )
         super().__init__(actor_id, text, failed)
         self.args = (cause, actor_id)
         if failed:
@@ -408,7 +414,12 @@ class ObjectReconstructionFailedError(ObjectLostError):
     summary = "its value was lost and can't be made again"
 
     def __init__(
-        self, object_ref_hex: str, reason: Any = None, reason_message: str | None = None, owner_address: Any = None, call_site: str = ""
+        self,
+        object_ref_hex: str,
+        reason: Any = None,
+        reason_message: str | None = None,
+        owner_address: Any = None,
+        call_site: str = "",
     ) -> None:
         super().__init__(object_ref_hex, owner_address, call_site, reason_message or "")
         self.args = (object_ref_hex, reason, reason_message, owner_address, call_site)

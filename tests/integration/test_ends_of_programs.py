@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.programs import assert_nothing_left, files_of, processes_of, run_program, start_program, state_of, wait_until
+from tests.integration.programs import (
+    assert_nothing_left,
+    files_of,
+    processes_of,
+    run_program,
+    start_program,
+    state_of,
+    wait_until,
+)
 
 BUSY = """
     import skate, sys, time

@@ -164,4 +164,3 @@ def test_a_lost_value_is_made_again(engine: None) -> None:
     skate.wait([ref], timeout=20)
     lose([ref])
     assert skate.get(ref, timeout=20)[0] == 5
-

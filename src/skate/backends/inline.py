@@ -246,7 +246,9 @@ class InlineBackend:
             "Labels": {"ray.io/node-id": self._node.hex(), **self._options.labels},
         }]  # fmt: skip
 
-    def create_placement_group(self, bundles: Sequence[Mapping[str, float]], strategy: str, name: str, *, detached: bool) -> bytes:
+    def create_placement_group(
+        self, bundles: Sequence[Mapping[str, float]], strategy: str, name: str, *, detached: bool
+    ) -> bytes:
         self._check()
         group = self._new_id()
         self._groups[group] = {
@@ -444,5 +446,3 @@ def _total(options: InitOptions) -> dict[str, float]:
         **options.resources,
     }  # fmt: skip
     return {name: amount for name, amount in total.items() if amount}
-
-

@@ -19,7 +19,9 @@ from skate.exceptions import ActorDiedError, ActorPlacementGroupRemoved, Pending
 class InlineActor:
     """One actor. A call never leaves the caller's thread, unless the actor is async."""
 
-    def __init__(self, calls: Calls, actor_id: bytes, spec: ActorClassSpec, give: Callable[[], Any], on_death: Callable[[Any], None]) -> None:
+    def __init__(
+        self, calls: Calls, actor_id: bytes, spec: ActorClassSpec, give: Callable[[], Any], on_death: Callable[[Any], None]
+    ) -> None:
         self.actor_id = actor_id
         self.spec = spec
         self.death: bytes | None = None
@@ -59,7 +61,8 @@ class InlineActor:
             except BaseException as error:
                 packed = self._calls.pack_error(wanted, error, call, time.time() - started_s)
                 death = ActorDiedError(
-                    f"actor {spec.class_name} is dead: its constructor raised {type(error).__name__}: {error}", self.actor_id.hex()
+                    f"actor {spec.class_name} is dead: its constructor raised {type(error).__name__}: {error}",
+                    self.actor_id.hex(),
                 )
                 death._actor_init_failed = True
                 self.die(death, "its constructor raised an exception", packed)
@@ -89,13 +92,18 @@ class InlineActor:
             self.restarts += 1
             self.construct()
         else:
-            self.die(ActorDiedError(f"actor {self.spec.class_name} is dead: it was killed with skate.kill(actor)"), "it was killed")
+            self.die(
+                ActorDiedError(f"actor {self.spec.class_name} is dead: it was killed with skate.kill(actor)"), "it was killed"
+            )
 
     def terminate(self, done: Callable[[], None]) -> None:
         """End after the calls that were made before."""
 
         def end() -> None:
-            self.die(ActorDiedError(f"actor {self.spec.class_name} is dead: __ray_terminate__ was called"), "__ray_terminate__ was called")
+            self.die(
+                ActorDiedError(f"actor {self.spec.class_name} is dead: __ray_terminate__ was called"),
+                "__ray_terminate__ was called",
+            )
             done()
 
         if self._loop is None or self.death is not None:
@@ -111,7 +119,10 @@ class InlineActor:
         end()
 
     def lose_group(self) -> None:
-        self.die(ActorPlacementGroupRemoved(f"actor {self.spec.class_name} is dead: its placement group was removed"), "its group was removed")
+        self.die(
+            ActorPlacementGroupRemoved(f"actor {self.spec.class_name} is dead: its placement group was removed"),
+            "its group was removed",
+        )
 
     # ------------------------------------------------------------ calls
 
@@ -164,7 +175,9 @@ class InlineActor:
 
     def _exit(self, results: Results, call: Running) -> None:
         results.fail(errors.pack_exit(call.name, call.task))
-        self.die(ActorDiedError(f"actor {self.spec.class_name} is dead: it ended on purpose (exit_actor)"), "exit_actor() was called")
+        self.die(
+            ActorDiedError(f"actor {self.spec.class_name} is dead: it ended on purpose (exit_actor)"), "exit_actor() was called"
+        )
 
     # ------------------------------------------------------------ async actors
 

@@ -1,7 +1,7 @@
 """Calls of the inline backend: who runs, arguments in, results out.
 
-    Running   the call that runs in this thread or asyncio task, for `get_runtime_context`
-    Calls     one call from its arguments to its results; used for tasks and for actors' methods
+Running   the call that runs in this thread or asyncio task, for `get_runtime_context`
+Calls     one call from its arguments to its results; used for tasks and for actors' methods
 """
 
 from __future__ import annotations
@@ -218,9 +218,8 @@ class Calls:
         status = task_events.FINISHED if error is None else task_events.FAILED
         text = "" if error is None else f"{type(error).__name__}: {error}"
         kind = task_events.ACTOR_CALL if actor else task_events.TASK
-        self.events.append(
-            (call.task, call.attempt, wanted.name, kind, status, 1, actor, b"", int(started_s * 1e6), int(time.time() * 1e6), text, 1)
-        )
+        started_us, ended_us = int(started_s * 1e6), int(time.time() * 1e6)
+        self.events.append((call.task, call.attempt, wanted.name, kind, status, 1, actor, b"", started_us, ended_us, text, 1))
 
 
 def _pack(value: Any, name: str) -> Any:
@@ -237,7 +236,9 @@ def steps_of(value: Any, name: str) -> Any:
         return value
     if hasattr(value, "__anext__"):
         return _drive(value)
-    raise TypeError(f"{name}() was asked for a stream of values but returned a {type(value).__name__}: write it as a generator, with yield")
+    raise TypeError(
+        f"{name}() was asked for a stream of values but returned a {type(value).__name__}: write it as a generator, with yield"
+    )
 
 
 def _drive(generator: Any) -> Any:

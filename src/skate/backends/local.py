@@ -22,14 +22,19 @@ from skate.backends.base import DYNAMIC, ActorClassSpec, InitOptions, MethodSpec
 from skate.backends.definitions import Definition, Definitions
 from skate.backends.environments import canonical, merge
 from skate.config import INLINE_BYTES_MAX
-from skate.engine.client import current as current_client
-from skate.engine.client import errors
+from skate.engine.client import current as current_client, errors
 from skate.engine.client.client import Client
 from skate.engine.client.objects import Waiter
 from skate.engine.client.tasks import FunctionToken, MethodToken
 from skate.engine.spec import messages as m
 from skate.engine.spec.resources import to_amounts, to_units
-from skate.exceptions import ActorAlreadyExistsError, ActorHandleNotFoundError, ActorPlacementGroupRemoved, ObjectFreedError, RaySystemError
+from skate.exceptions import (
+    ActorAlreadyExistsError,
+    ActorHandleNotFoundError,
+    ActorPlacementGroupRemoved,
+    ObjectFreedError,
+    RaySystemError,
+)
 from skate.object_ref import ObjectRef
 
 if TYPE_CHECKING:
@@ -317,7 +322,11 @@ class LocalBackend:
         with self.client.lock:
             connection = self._connection_of(actor_id)
         meta = HandleMeta(
-            connection.class_name, connection.max_task_retries, connection.max_pending_calls, connection.is_concurrent, handle_meta
+            connection.class_name,
+            connection.max_task_retries,
+            connection.max_pending_calls,
+            connection.is_concurrent,
+            handle_meta,
         )
         self.client.note_travelling(actor_id)
         return rebuild_handle, (actor_id, _encode_meta(meta))
@@ -377,7 +386,9 @@ class LocalBackend:
             })  # fmt: skip
         return rows
 
-    def create_placement_group(self, bundles: Sequence[Mapping[str, float]], strategy: str, name: str, *, detached: bool) -> bytes:
+    def create_placement_group(
+        self, bundles: Sequence[Mapping[str, float]], strategy: str, name: str, *, detached: bool
+    ) -> bytes:
         group = self.client.new_id()
         units = [to_units(bundle) for bundle in bundles]
         with self.client.lock:

@@ -28,9 +28,7 @@ def from_items(items: list[Any], num_shards: int = 2, repeat: bool = False) -> P
 def from_range(n: int, num_shards: int = 2, repeat: bool = False) -> ParallelIterator:
     """Shards of `range(n)`: consecutive parts."""
     bounds = [n * shard // num_shards for shard in range(num_shards + 1)]
-    return from_iterators(
-        [range(low, high) for low, high in pairwise(bounds)], repeat=repeat, name=f"from_range[{n}]"
-    )
+    return from_iterators([range(low, high) for low, high in pairwise(bounds)], repeat=repeat, name=f"from_range[{n}]")
 
 
 def from_iterators(generators: Iterable[Any], repeat: bool = False, name: str | None = None) -> ParallelIterator:

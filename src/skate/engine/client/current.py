@@ -17,5 +17,7 @@ def set_client(client: Client | None) -> None:
 
 def require() -> Client:
     if _client is None:
-        raise RuntimeError("an ObjectRef or actor handle can only be unpickled where skate is initialised: call skate.init() first")
+        raise RuntimeError(
+            "an ObjectRef or actor handle can only be unpickled where skate is initialised: call skate.init() first"
+        )
     return _client

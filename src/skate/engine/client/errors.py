@@ -63,7 +63,9 @@ def _unpack_task_error(fields: dict[str, Any]) -> BaseException:
     except Exception:
         cause = None
     if not isinstance(cause, BaseException):
-        cause = x.UnserializableException(f"{fields['type']} (it could not be unpickled here; its traceback is in `traceback_str`)")
+        cause = x.UnserializableException(
+            f"{fields['type']} (it could not be unpickled here; its traceback is in `traceback_str`)"
+        )
     error = x.RayTaskError(fields["name"], fields["traceback"], cause, pid=fields["pid"])
     error.worker, error.task_id = fields["worker"], fields["task"]
     error.attempt, error.duration_s = fields["attempt"], fields["duration_s"]
@@ -109,7 +111,8 @@ def _hide_engine_frames(told: traceback.TracebackException, seen: set[int]) -> N
     elif told.exc_type is not None and issubclass(told.exc_type, x.RayError | pickle.PickleError):
         told.stack = None  # type: ignore[assignment]  # Raised by the engine itself: the text says it all. None prints no header.
     elif told.stack:
-        told.stack = traceback.StackSummary.from_list(told.stack[-1:])  # Perhaps a bug of ours: where it is, without the way there.
+        # Perhaps a bug of ours: where it is, without the way there.
+        told.stack = traceback.StackSummary.from_list(told.stack[-1:])
     for other in (told.__cause__, told.__context__, *(told.exceptions or ())):
         if other is not None:
             _hide_engine_frames(other, seen)

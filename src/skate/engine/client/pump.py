@@ -110,10 +110,10 @@ class Pump:
                     timeout = min(timeout, deadline_s - now)
                 if is_main:
                     self.interruptible = True
-                    events = self._epoll.poll(timeout if timeout > 0 else 0)  # noqa: FURB136  # Half the time of max().
+                    events = self._epoll.poll(timeout if timeout > 0 else 0)  # noqa: FURB136  # max() takes 0.2 µs more.
                     self.interruptible = False
                 else:
-                    events = self._epoll.poll(timeout if timeout > 0 else 0)  # noqa: FURB136  # Half the time of max().
+                    events = self._epoll.poll(timeout if timeout > 0 else 0)  # noqa: FURB136  # max() takes 0.2 µs more.
                 with self._lock:
                     self._round(events)
                 if self.deferred:

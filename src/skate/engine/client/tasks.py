@@ -16,11 +16,19 @@ STREAMING, DYNAMIC = -1, -2
 class FunctionToken:
     """A remote function as this session knows it: its pickled definition and settled options."""
 
-    __slots__ = ("definition", "duration_s", "function", "max_retries", "name", "num_returns", "queue", "retries_errors", "template")
+    __slots__ = (
+        "definition",
+        "duration_s",
+        "function",
+        "max_retries",
+        "name",
+        "num_returns",
+        "queue",
+        "retries_errors",
+        "template",
+    )
 
-    def __init__(
-        self, function: Any, template: Template, queue: TaskQueue, max_retries: int, *, retries_errors: bool
-    ) -> None:
+    def __init__(self, function: Any, template: Template, queue: TaskQueue, max_retries: int, *, retries_errors: bool) -> None:
         self.function = function
         self.template = template
         self.name = template.name
@@ -132,5 +140,3 @@ class Slot:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Slot, (self.index,)
-
-

@@ -1,8 +1,8 @@
 """Join a node process: say Hello on a socket, get Welcome and the arena.
 
-    greet             on a socket that is connected already: the one the node was spawned with, or one of node.sock
-    open_socket       connect to a session's node.sock
-    connect_observer  a light client for the CLI and the dashboard: asks questions, runs nothing
+greet             on a socket that is connected already: the one the node was spawned with, or one of node.sock
+open_socket       connect to a session's node.sock
+connect_observer  a light client for the CLI and the dashboard: asks questions, runs nothing
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ def open_socket(session: Session) -> socket.socket:
         connect_to(sock, os.path.join(session.directory, SOCKET_NAME))
     except OSError as error:
         sock.close()
-        raise ConnectionError(f"session {session.name!r} can't be joined: {error}; see `skate status` for those that run") from error
+        raise ConnectionError(
+            f"session {session.name!r} can't be joined: {error}; see `skate status` for those that run"
+        ) from error
     tune(sock)
     return sock
 

@@ -19,7 +19,11 @@ from typing import Protocol
 
 RETRY_S = 0.002
 _HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # …/skate
-_GUARDED = (os.path.join(_HERE, "engine", ""), os.path.join(_HERE, "backends", "local.py"), os.path.join(_HERE, "backends", "current.py"))
+_GUARDED = (
+    os.path.join(_HERE, "engine", ""),
+    os.path.join(_HERE, "backends", "local.py"),
+    os.path.join(_HERE, "backends", "current.py"),
+)
 _STANDARD_LIBRARY = os.path.join(os.path.dirname(os.path.abspath(os.__file__)), "")
 _SITE_PACKAGES = ("site-packages", "dist-packages")
 
@@ -38,7 +42,10 @@ class Interrupts:
 
     def install(self) -> bool:
         """Take SIGINT over. Does nothing outside of the main thread, or when the program has a handler of its own."""
-        if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        if (
+            threading.current_thread() is not threading.main_thread()
+            or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        ):
             return False
         signal.signal(signal.SIGINT, self._on_signal)
         self._is_installed = True

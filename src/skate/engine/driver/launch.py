@@ -19,9 +19,7 @@ from skate.engine.driver.sessions import LOG_NAME, log_tail, make_session_direct
 _NODE_FD = 3
 _EXIT_WITHIN_S = 2.0
 # The path comes first: with -c Python has put the current directory there.
-_CODE = (
-    "import sys;sys.path[:]={path!r};import os;os.closerange(4,1<<20);from skate.engine.node.main import main;main()"
-)
+_CODE = "import sys;sys.path[:]={path!r};import os;os.closerange(4,1<<20);from skate.engine.node.main import main;main()"
 
 
 class NodeProcess:
@@ -102,7 +100,15 @@ def spawn_node(settings: Mapping[str, Any], *, name: str = "", is_embedded: bool
             file_actions=_descriptors(theirs.fileno(), log),
             setsid=True,
             setsigmask=(),
-            setsigdef=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2),
+            setsigdef=(
+                signal.SIGINT,
+                signal.SIGTERM,
+                signal.SIGHUP,
+                signal.SIGPIPE,
+                signal.SIGCHLD,
+                signal.SIGUSR1,
+                signal.SIGUSR2,
+            ),
         )
     except OSError as error:
         ours.close()

@@ -1,7 +1,7 @@
 """A driver's session: the node process it has started or joined, its client, and all that surrounds them.
 
-    start_node ─► import the client and the backend meanwhile ─► open: Hello, Welcome ─► client, log printer, Ctrl-C
-    close ─► Goodbye ─► what workers have printed to the very end ─► nothing is left
+start_node ─► import the client and the backend meanwhile ─► open: Hello, Welcome ─► client, log printer, Ctrl-C
+close ─► Goodbye ─► what workers have printed to the very end ─► nothing is left
 """
 
 from __future__ import annotations

@@ -99,7 +99,9 @@ def make_session_directory(name: str = "") -> tuple[str, str]:
             if not given:
                 continue
             if is_alive(path):
-                raise FileExistsError(f"a session named {name!r} is running: stop it with `skate stop`, or join it with address={name!r}") from None
+                raise FileExistsError(
+                    f"a session named {name!r} is running: stop it with `skate stop`, or join it with address={name!r}"
+                ) from None
             remove_session(path)
             continue
         os.chmod(path, 0o700)  # Under any umask.

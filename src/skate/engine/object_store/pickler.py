@@ -24,7 +24,8 @@ def _reduce_code(code: CodeType) -> tuple[Any, ...]:
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles functions and classes of `__main__`, closures and lambdas by value."""
 
-    dispatch_table: ClassVar[ChainMap[Any, Any]] = ChainMap({CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table)  # What pickle looks for.
+    # The name is the one that pickle looks for.
+    dispatch_table: ClassVar[ChainMap[Any, Any]] = ChainMap({CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table)
 
     def __init__(self, stream: io.BytesIO, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None) -> None:
         super().__init__(stream, protocol=5, buffer_callback=buffer_callback)

@@ -1,7 +1,7 @@
 """What the scheduler is told besides the clients' messages, and what it answers. Plain values, no I/O.
 
-    Scheduler.handle(client, event, now_s) → list of commands       event: one of messages.CLIENT_TO_NODE or an event below
-    Directory.handle(client, event, now_s) → list of commands       (objects; same form)
+Scheduler.handle(client, event, now_s) → list of commands       event: one of messages.CLIENT_TO_NODE or an event below
+Directory.handle(client, event, now_s) → list of commands       (objects; same form)
 """
 
 from __future__ import annotations

@@ -683,12 +683,12 @@ CLIENT_TO_NODE = (
     | ListNamedActors | TerminateActor | CreatePlacementGroup | RemovePlacementGroup | GetPlacementGroup
     | AddRef | DropRefs | Unshare | Resolve | Create | Seal | Abort | Fetch | Unpin | CancelFetch | Free
     | KvPut | KvGet | KvDel | KvList | Query | Events | SubscribeLogs | MetricRows | StopSession | StackDump
-)
+)  # fmt: skip
 NODE_TO_CLIENT = (
     Welcome | LeaseGranted | LeaseRejected | LeaseRevoked | LeaseLost | CreateActorReply | ActorChannel | ActorUpdate
     | NamedActor | NamedActors | PlacementGroupUpdate | PlacementGroupReply | Created | Fetched | ObjectLost | Reply
     | LogLines | Notice | SessionEnding
-)
+)  # fmt: skip
 NODE_TO_WORKER = AttachLease | AttachCaller | BecomeActor | Interrupt | DumpStack | Exit
 CALLER_TO_WORKER = Template | Calls | GeneratorAck | CancelQueued
 WORKER_TO_CALLER = Done | GeneratorItem | LeaseBlocked | Retiring

@@ -60,9 +60,7 @@ def test_refs_inside_a_result_are_adopted_and_given_back(rig: Rig) -> None:
     [call] = worker.calls()
     foreign = b"test" + (20).to_bytes(4, "big") + (1).to_bytes(8, "big") + b"\0\0\0\0"
     data = pickle.dumps(None)
-    worker.channel.send(
-        __import__("msgspec").msgpack.encode(m.Done([m.Outcome(call.seq, 0, 0, data, 1, contains=[[foreign]])]))
-    )
+    worker.channel.send(__import__("msgspec").msgpack.encode(m.Done([m.Outcome(call.seq, 0, 0, data, 1, contains=[[foreign]])])))
     assert rig.client.get([ref], 5) == [None]
     rig.heard()
     del ref
