@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -66,13 +67,32 @@ def _unpack_task_error(fields: dict[str, Any]) -> BaseException:
         cause = x.UnserializableException(
             f"{fields['type']} (it could not be unpickled here; its traceback is in `traceback_str`)"
         )
-    error = x.RayTaskError(fields["name"], fields["traceback"], cause, pid=fields["pid"])
+    text = _with_source_lines(fields["traceback"])
+    error = x.RayTaskError(fields["name"], text, cause, pid=fields["pid"])
     error.worker, error.task_id = fields["worker"], fields["task"]
     error.attempt, error.duration_s = fields["attempt"], fields["duration_s"]
-    error.__cause__ = x.RemoteTraceback(fields["traceback"])
+    error.__cause__ = x.RemoteTraceback(text)
     for note in fields.get("notes", ()):
         error.add_note(note)
     return error.as_instanceof_cause()
+
+
+def _with_source_lines(text: str) -> str:
+    """Notebooks and interactive sessions keep their source in this process only: fill in what the other one could not show."""
+    cache = sys.modules.get("linecache")
+    if cache is None or ("<" not in text and "ipykernel" not in text):
+        return text
+    lines = text.split("\n")
+    filled: list[str] = []
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        filled.append(line)
+        if line.startswith('  File "') and not following.startswith("    "):
+            filename, _, rest = line[8:].partition('", line ')
+            number = rest.partition(",")[0]
+            source = cache.getline(filename, int(number)).strip() if number.isdigit() else ""
+            if source:
+                filled.append(f"    {source}")
+    return "\n".join(filled)
 
 
 def argument_failed(data: bytes, name: str) -> bytes:
@@ -105,17 +125,28 @@ def _hide_engine_frames(told: traceback.TracebackException, seen: set[int]) -> N
     if id(told) in seen:
         return
     seen.add(id(told))
-    shown = [frame for frame in told.stack or () if not is_engine_frame(frame.filename)]
-    if shown:
-        told.stack = traceback.StackSummary.from_list(shown)
-    elif told.exc_type is not None and issubclass(told.exc_type, x.RayError | pickle.PickleError):
-        told.stack = None  # type: ignore[assignment]  # Raised by the engine itself: the text says it all. None prints no header.
-    elif told.stack:
-        # Perhaps a bug of ours: where it is, without the way there.
-        told.stack = traceback.StackSummary.from_list(told.stack[-1:])
     for other in (told.__cause__, told.__context__, *(told.exceptions or ())):
         if other is not None:
             _hide_engine_frames(other, seen)
+    stack = told.stack or ()
+    shown = [frame for frame in stack if not is_engine_frame(frame.filename)]
+    if shown and not all(map(_is_of_picklers, shown)):
+        told.stack = traceback.StackSummary.from_list(shown)
+    elif not stack or told.stack[-1].line.startswith("raise ") or _is_of_picklers(told.stack[-1]):  # type: ignore[union-attr]
+        # Raised by the engine itself on purpose: the text says it all, also of what led to it. No stack prints no header.
+        told.stack = None  # type: ignore[assignment]
+        if told.__cause__ is not None and not told.__cause__.stack:
+            told.__cause__ = None
+        if told.__context__ is not None and not told.__context__.stack:
+            told.__context__ = None
+    else:
+        # Perhaps a bug of ours: where it is, without the way there.
+        told.stack = traceback.StackSummary.from_list(told.stack[-1:])
+
+
+def _is_of_picklers(frame: traceback.FrameSummary) -> bool:
+    """Our way to pickle a value leads through them; user code in it (a `__reduce__`) has frames of its own."""
+    return frame.filename.endswith(("/cloudpickle/cloudpickle.py", "/lib/python3/pickle.py"))
 
 
 def is_engine_frame(filename: str) -> bool:
@@ -348,7 +379,9 @@ def too_many_pending_calls(connection: Connection) -> x.RayError:
 
 def store_full(text: str) -> x.RayError:
     """`text`: "kind: words", as the directory writes it."""
-    kind, _, words = text.partition(": ")
+    kind, colon, words = text.partition(": ")
+    if not colon:
+        words = text
     return x.OutOfDiskError(words) if kind == "out_of_disk" else x.ObjectStoreFullError(words)
 
 

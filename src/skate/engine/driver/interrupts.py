@@ -23,6 +23,7 @@ _GUARDED = (
     os.path.join(_HERE, "engine", ""),
     os.path.join(_HERE, "backends", "local.py"),
     os.path.join(_HERE, "backends", "current.py"),
+    os.path.join(_HERE, "object_ref.py"),
 )
 _STANDARD_LIBRARY = os.path.join(os.path.dirname(os.path.abspath(os.__file__)), "")
 _SITE_PACKAGES = ("site-packages", "dist-packages")
@@ -75,10 +76,13 @@ class Interrupts:
 
 
 def is_in_engine(frame: FrameType | None) -> bool:
-    """Whether this frame works for the engine: an engine frame, or one of the standard library that an engine frame has called."""
+    """Whether this frame works for the engine: an engine frame, or one of the standard library that an engine frame has called.
+
+    A `__del__` counts as well, anybody's: Python swallows what is raised there, and the user would press Ctrl-C in vain.
+    """
     while frame is not None:
         filename = frame.f_code.co_filename
-        if filename.startswith(_GUARDED):
+        if filename.startswith(_GUARDED) or frame.f_code.co_name == "__del__":
             return True
         if not _is_standard_library(filename):
             return False
