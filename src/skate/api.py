@@ -96,6 +96,9 @@ _ACCEPTED = {  # Arguments of Ray's init that have no meaning on one machine; gi
     "logging_level", "enable_resource_isolation", "cgroup_path", "system_reserved_cpu", "system_reserved_memory", "proxy_server_url",
     "allow_multiple", "storage",
 }  # fmt: skip
+_OWN = {  # Of our own engine, for tests and odd machines.
+    "_extra_nodes", "_idle_worker_timeout_s", "_memory_limit_bytes", "_preload", "_session_name", "_spill_bytes_max", "_spill_dir",
+}  # fmt: skip
 _KNOWN = (
     "address", "num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "local_mode", "ignore_reinit_error", "log_to_driver",
     "namespace", "runtime_env",
@@ -166,7 +169,7 @@ def init(
             "init() was called twice (or another call had started the engine already): call skate.shutdown() first, "
             "or pass ignore_reinit_error=True to keep the running session"
         )
-    private = [name for name in others if name.startswith("_") and name != "_extra_nodes"]
+    private = [name for name in others if name.startswith("_") and name not in _OWN]
     if private and not str(options.address or "").startswith("ray"):
         import warnings
 
@@ -357,7 +360,8 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
 
     Raises:
         GetTimeoutError: Not all were there in time.
-        Exception: What the task raised (with its own class among its bases), the first one in the order of `refs`.
+        Exception: What a task raised (with its own class among its bases), as soon as one has: the first in the order of `refs` of
+            those that have ended.
     """
     try:
         backend = current.active()
@@ -451,6 +455,9 @@ def put(value: T, *, _owner: ActorHandle[Any] | None = None, _tensor_transport: 
     return current.active().put(value, _owner._skate.actor_id)
 
 
+_WAIT_FEW = 64
+
+
 def wait(
     refs: Sequence[Any], *, num_returns: int = 1, timeout: float | None = None, fetch_local: bool = True
 ) -> tuple[list[Any], list[Any]]:
@@ -473,6 +480,12 @@ def wait(
         _check_timeout("wait", timeout)
     if isinstance(num_returns, bool) or not isinstance(num_returns, int):
         raise TypeError(f"wait(): num_returns={num_returns!r} must be an int")
+    if num_returns > 0 and len(refs) > _WAIT_FEW and refs.__class__ is list:
+        # What is ready is looked for first: the checks below look at every ref, and a loop that waits for one after another would pay for
+        # them a thousand times (23 µs a turn instead of 90 at 1,000 refs). A mistake in the list is found as soon as there is to wait.
+        split = current.active().split_ready(refs, num_returns)
+        if split is not None:
+            return split
     kinds = set(map(type, refs))
     if ObjectRefGenerator in kinds:
         return _wait_mixed(refs, num_returns, timeout, kinds)

@@ -144,8 +144,25 @@ def test_get_raises_the_first_error_in_the_order_of_refs() -> None:
     def fail(kind: type[Exception]) -> None:
         raise kind("x")
 
+    refs = [square.remote(1), fail.remote(IndexError), fail.remote(OSError)]
+    skate.wait(refs, num_returns=3)
     with pytest.raises(IndexError):
-        skate.get([square.remote(1), fail.remote(IndexError), fail.remote(OSError)])
+        skate.get(refs)
+
+
+def test_get_does_not_wait_for_the_rest_after_an_error() -> None:
+    @skate.remote
+    def fail() -> None:
+        raise IndexError("x")
+
+    @skate.remote
+    def wait_for(ref: list[Any]) -> None:
+        skate.wait(ref, timeout=30)
+
+    failed = fail.remote()
+    skate.wait([failed])
+    with pytest.raises(IndexError):
+        skate.get([failed, wait_for.remote([failed])], timeout=20)
 
 
 def test_an_exception_that_cannot_be_pickled_keeps_its_text() -> None:

@@ -165,6 +165,11 @@ class Backend(Protocol):
     def wait(
         self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout_s: float | None, *, fetch_local: bool
     ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]: ...
+    def split_ready(
+        self, refs: list[ObjectRef[Any]], num_returns: int
+    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]] | None:
+        """What `wait` would answer without waiting, if enough are ready; None leaves it to `wait`. The refs are not checked yet."""
+
     def cancel(self, ref: ObjectRef[Any], *, force: bool, recursive: bool) -> None: ...
     def free(self, refs: Sequence[ObjectRef[Any]]) -> None: ...
 

@@ -77,9 +77,10 @@ def _make(options: InitOptions) -> Backend:
 
         return InlineBackend(options)
     if address == "ray" or address.startswith("ray:"):
-        from skate.backends.ray_cluster import RayBackend  # type: ignore[import-not-found,unused-ignore]
-
-        return RayBackend(options, address)  # type: ignore[no-any-return,unused-ignore]
+        raise ConnectionError(
+            f"address={address!r}: this version of skate has no backend for Ray clusters; leave the address out to run on this machine, "
+            'or use address="inline" for this process alone'
+        )
     from skate.engine.driver import launch, session
 
     launch.check_platform()

@@ -89,6 +89,7 @@ class LocalBackend:
         self.submit_task = client.submit_task
         self.call_actor = client.call_actor
         self.get = client.get
+        self.split_ready = client.values.split_ready
         self.drop_actor: Callable[[bytes], None] = client.drop
         client.on_actor_dead = self._on_actor_dead  # type: ignore[method-assign]
 

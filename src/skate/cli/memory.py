@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         output.print_json({"store": summary["objects"], "processes": processes, "objects": largest})
         return 0
-    print(f"object store: {store_line(summary['objects'])}\n")
+    print(f"the store holds {store_line(summary['objects'])}\n")
     output.print_table(largest, ["object_id", "size_bytes", "state", "reference_count", "owner"], empty="no objects in the store")
     if len(objects) > len(largest):
         print(f"(the largest {len(largest)} of {len(objects):,})")

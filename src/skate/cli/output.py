@@ -37,7 +37,7 @@ def cell(value: Any, column: str = "") -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int | float) and column.endswith("_bytes"):
+    if isinstance(value, int | float) and (column.endswith("_bytes") or column in ("memory", "object_store_memory")):
         return size(value)
     if isinstance(value, int | float) and column.endswith("_time_ms"):
         return clock(value / 1000)
@@ -46,7 +46,7 @@ def cell(value: Any, column: str = "") -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, Mapping):
-        value = " ".join(f"{key}={cell(one, str(key))}" for key, one in value.items())
+        value = " ".join(f"{key}={cell(one, str(key))}" for key, one in value.items() if not str(key).startswith("node:"))
     elif isinstance(value, list | tuple):
         value = ", ".join(cell(one) for one in value)
     text = str(value).replace("\n", " ")

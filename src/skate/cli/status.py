@@ -53,7 +53,7 @@ def print_status(status: dict[str, Any]) -> None:
     print(f"actors     {output.counts(status['actors'])}")
     print(f"drivers    {output.counts(status['jobs'])}")
     print(f"attempts   {session['task_events']:,} on record" + _dropped(session))
-    print(f"objects    {store_line(status['objects'])}")
+    print(f"store      {store_line(status['objects'])}")
     if status["placement_groups"]:
         print(f"placement groups  {output.counts(_by_state(status['placement_groups']))}")
     if status["demand"]:
@@ -66,7 +66,7 @@ def print_status(status: dict[str, Any]) -> None:
 
 def store_line(summary: dict[str, Any]) -> str:
     """The object store in one line, from its summary."""
-    text = f"{summary['objects']:,}, {output.size(summary['used_bytes'])} of {output.size(summary['capacity_bytes'])}"
+    text = f"{summary['objects']:,} {'object' if summary['objects'] == 1 else 'objects'}, {output.size(summary['used_bytes'])} of {output.size(summary['capacity_bytes'])}"
     if summary.get("pinned_bytes"):
         text += f", {output.size(summary['pinned_bytes'])} pinned"
     if summary.get("spilled_objects"):

@@ -9,6 +9,7 @@ Everything but packing runs under the client's lock.
 from __future__ import annotations
 
 from functools import partial
+from pickle import PicklingError
 from typing import TYPE_CHECKING, Any
 
 from skate.config import INLINE_BYTES_MAX
@@ -38,7 +39,7 @@ class Calls:
 
     def submit_task(self, token: FunctionToken, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Submit a call of a remote function; returns one ref, a list, None, or a Stream."""
-        data, deps, borrowed = self.pack_arguments(args, kwargs)
+        data, deps, borrowed = self.pack_arguments(args, kwargs, token)
         task = Task(self._client.prefix + next(self._client.counter).to_bytes(8, "big"), token, b"", token.max_retries)
         if isinstance(data, bytes):
             task.args = data
@@ -58,7 +59,7 @@ class Calls:
     def call_actor(self, token: MethodToken, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Submit a call of an actor's method. Raises PendingCallsLimitExceeded."""
         connection: Connection = token.actor
-        data, deps, borrowed = self.pack_arguments(args, kwargs)
+        data, deps, borrowed = self.pack_arguments(args, kwargs, token)
         task = Task(self._client.prefix + next(self._client.counter).to_bytes(8, "big"), token, b"", token.max_task_retries)
         if isinstance(data, bytes):
             task.args = data
@@ -79,9 +80,12 @@ class Calls:
         return result
 
     def pack_arguments(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], token: FunctionToken | MethodToken | None = None
     ) -> tuple[bytes | Packed, list[bytes] | None, list[bytes] | None]:
-        """(packed arguments, top-level references, references inside). Big arguments come as `Packed`. Lock not held."""
+        """(packed arguments, top-level references, references inside). Big arguments come as `Packed`. Lock not held.
+
+        `token` is named in the error when an argument can't be pickled.
+        """
         if not args and not kwargs:
             return _NO_ARGS, None, None
         ref_class = self._client.ref_class
@@ -106,7 +110,12 @@ class Calls:
         if deps is not None:
             args = tuple([self._slot(value, deps) if type(value) is ref_class else value for value in args])
             kwargs = {name: self._slot(value, deps) if type(value) is ref_class else value for name, value in kwargs.items()}
-        packed = pack((args, kwargs))
+        try:
+            packed = pack((args, kwargs))
+        except (TypeError, PicklingError) as error:
+            from skate.engine.object_store.unpicklable import explain_arguments
+
+            raise type(error)(explain_arguments(args, kwargs, token.name if token is not None else "", error)) from error
         if packed.size > INLINE_BYTES_MAX:
             return packed, deps, packed.contains or None
         return packed.data(), deps, packed.contains or None

@@ -132,7 +132,7 @@ def _hide_engine_frames(told: traceback.TracebackException, seen: set[int]) -> N
     shown = [frame for frame in stack if not is_engine_frame(frame.filename)]
     if shown and not all(map(_is_of_picklers, shown)):
         told.stack = traceback.StackSummary.from_list(shown)
-    elif not stack or told.stack[-1].line.startswith("raise ") or _is_of_picklers(told.stack[-1]):  # type: ignore[union-attr]
+    elif not stack or _is_of_picklers(stack[-1]) or (stack[-1].line or "").startswith("raise "):
         # Raised by the engine itself on purpose: the text says it all, also of what led to it. No stack prints no header.
         told.stack = None  # type: ignore[assignment]
         if told.__cause__ is not None and not told.__cause__.stack:
@@ -146,7 +146,7 @@ def _hide_engine_frames(told: traceback.TracebackException, seen: set[int]) -> N
 
 def _is_of_picklers(frame: traceback.FrameSummary) -> bool:
     """Our way to pickle a value leads through them; user code in it (a `__reduce__`) has frames of its own."""
-    return frame.filename.endswith(("/cloudpickle/cloudpickle.py", "/lib/python3/pickle.py"))
+    return frame.filename.endswith("/cloudpickle/cloudpickle.py")
 
 
 def is_engine_frame(filename: str) -> bool:

@@ -14,35 +14,32 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 if TYPE_CHECKING:
     from skate.engine.client.tasks import Task
 
 PENDING, INLINE, STORED, ACTOR = 0, 1, 2, 3
 
 
-class Entry:
+# A Struct that the garbage collector does not track: a million queued tasks make two million of these, and no cycle leads through them.
+# Construction 0.12 µs instead of 0.45, and no collection to walk over them (together a sixth of the time of a pipelined task).
+class Entry(msgspec.Struct, gc=False, eq=False):
     """One object. `waiters` are called once, under the lock, when the entry leaves PENDING or its fetch is answered."""
 
-    __slots__ = (
-        "contains", "data", "is_fetching", "is_lost", "is_owned", "is_shared", "kind", "local", "mapping", "node_count",
-        "state", "task", "view", "waiters",
-    )  # fmt: skip
-
-    def __init__(self, state: int, local: int, is_owned: bool, task: Task | None = None) -> None:
-        self.state = state
-        self.local = local
-        self.node_count = 0
-        self.is_owned = is_owned
-        self.is_shared = False  # Owned entries: the node knows of it.
-        self.task = task  # What makes it, or can make it again (lineage).
-        self.kind = 0
-        self.data: bytes = b""
-        self.contains: list[bytes] | None = None
-        self.waiters: list[Callable[[Entry], Any]] | None = None
-        self.is_fetching = False
-        self.is_lost = False
-        self.view: memoryview | None = None  # Strong only between the fetch and the readers' unpacking.
-        self.mapping: weakref.ref[Any] | None = None  # The mapping that user values still look at.
+    state: int
+    local: int
+    is_owned: bool
+    task: Task | None = None  # What makes it, or can make it again (lineage).
+    node_count: int = 0
+    is_shared: bool = False  # Owned entries: the node knows of it.
+    kind: int = 0
+    data: bytes = b""
+    contains: list[bytes] | None = None
+    waiters: list[Callable[[Entry], Any]] | None = None
+    is_fetching: bool = False
+    view: memoryview | None = None  # Strong only between the fetch and the readers' unpacking.
+    mapping: weakref.ref[Any] | None = None  # The mapping that user values still look at.
 
     def has_value(self) -> bool:
         return self.state == INLINE or self.live_view() is not None

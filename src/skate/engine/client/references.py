@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from skate.engine.client import current
 from skate.engine.client.objects import ACTOR, INLINE, PENDING, STORED, Entry
 from skate.engine.object_store import serialization
 from skate.engine.spec import messages as m
@@ -39,9 +40,14 @@ class References:
         return entry
 
     def rebuild_ref(self, object_id: bytes) -> Any:
-        """A ref that came inside a value. Lock not held."""
-        with self._client.lock:
-            return self.make_ref(object_id)
+        """A ref that came inside a value. Lock not held. An object may hold ten thousand: 0.6 µs each."""
+        client = self._client
+        with client.lock:
+            entry = client.table.get(object_id)
+            if entry is None:
+                return self.make_ref(object_id)
+            entry.local += 1
+        return client.ref_class(object_id, client)
 
     def reduce_ref(self, ref: Any) -> tuple[Any, ...]:
         self.note_travelling(ref._id)
@@ -139,10 +145,14 @@ class References:
         self._client.tell_node(m.Resolve(object_id, m.Value(entry.kind, entry.data), contains))
 
     def drain_dropped(self) -> None:
-        dropped = self._client.dropped
-        release = self.release
+        dropped, table = self._client.dropped, self._client.table
         while dropped:
-            release(dropped.popleft())
+            any_id = dropped.popleft()
+            entry = table.get(any_id)
+            if entry is not None and entry.local > 1:
+                entry.local -= 1
+            else:
+                self.release(any_id)
         while self._client.dropped_streams:
             self._client.streams.close(self._client.dropped_streams.popleft())
         if self.returned_counts and not self._client.death:
@@ -152,6 +162,5 @@ class References:
 
 def rebuild_ref(object_id: bytes) -> Any:
     """What a pickled ref calls where it is unpickled."""
-    from skate.engine.client import current
-
-    return current.require().references.rebuild_ref(object_id)
+    client = current._client or current.require()
+    return client.references.rebuild_ref(object_id)

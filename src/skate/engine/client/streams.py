@@ -157,6 +157,7 @@ class Streams:
             self._client.table[return_id(task.task_id, state.received)] = item
             state.received += 1
         state.length = state.received
+        task.stream = None
         if entry is not None:
             entry.task = None
             if error is None:

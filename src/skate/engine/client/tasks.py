@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 if TYPE_CHECKING:
     from skate.engine.client.streams import StreamState
     from skate.engine.spec.messages import RequestLease, Template
@@ -59,32 +61,26 @@ class MethodToken:
         self.retries_errors = retries_errors
 
 
-class Task:
+class Task(msgspec.Struct, gc=False, eq=False):  # Not tracked by the collector, as `objects.Entry`.
     """One call, from submission until its last return is known (and longer, as lineage, while a return lies in the arena)."""
 
-    __slots__ = (
-        "args", "args_id", "attempt", "borrowed", "deps", "is_cancelled", "is_done", "lease", "lineage_returns", "parent",
-        "retries_left", "seq", "shared", "stream", "task_id", "token", "unresolved",
-    )  # fmt: skip
-
-    def __init__(self, task_id: bytes, token: Any, args: bytes, retries_left: int) -> None:
-        self.task_id = task_id
-        self.token = token
-        self.args = args
-        self.args_id = b""  # Object that holds the packed arguments, when they are big.
-        self.deps: list[bytes] | None = None  # Top-level references, in placeholder order.
-        self.borrowed: list[bytes] | None = None  # References inside the arguments.
-        self.unresolved = 0  # Dependencies that are still PENDING.
-        self.retries_left = retries_left  # -1: endless
-        self.attempt = 0
-        self.seq = -1
-        self.lease: Any = None  # Lease or actor connection it was sent on.
-        self.stream: StreamState | None = None
-        self.shared: list[bytes] | None = None  # What was counted for the worker it was sent to.
-        self.is_cancelled = False
-        self.is_done = False
-        self.parent = b""  # The task that submitted it.
-        self.lineage_returns = 0  # Returns in the arena that this task could make again; it keeps its arguments for them.
+    task_id: bytes
+    token: Any
+    args: bytes
+    retries_left: int  # -1: endless
+    args_id: bytes = b""  # Object that holds the packed arguments, when they are big.
+    deps: list[bytes] | None = None  # Top-level references, in placeholder order.
+    borrowed: list[bytes] | None = None  # References inside the arguments.
+    unresolved: int = 0  # Dependencies that are still PENDING.
+    attempt: int = 0
+    seq: int = -1
+    lease: Any = None  # Lease or actor connection it was sent on.
+    stream: StreamState | None = None  # Until it has ended: the two refer to each other.
+    shared: list[bytes] | None = None  # What was counted for the worker it was sent to.
+    is_cancelled: bool = False
+    is_done: bool = False
+    parent: bytes = b""  # The task that submitted it.
+    lineage_returns: int = 0  # Returns in the arena that this task could make again; it keeps its arguments for them.
 
 
 class Lease:

@@ -141,7 +141,7 @@ def check_platform() -> None:
     if not sys.platform.startswith("linux"):
         raise RuntimeError(
             f"skate's own engine runs on Linux only (memfd, SOCK_SEQPACKET, pidfd), and this is {sys.platform}: use Linux, WSL 2 or a Linux "
-            'container; or skate.init(address="inline") for this process alone, or address="ray://…" for a cluster'
+            'container; or skate.init(address="inline") for this process alone'
         )
     if not sys.executable:
         raise RuntimeError("skate can't find the Python interpreter to start its processes with: set sys.executable to its path")

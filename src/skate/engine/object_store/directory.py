@@ -294,7 +294,7 @@ class Directory:
         if entry is not None:
             state = entry.state
             if state in (INLINE, SEALED, SPILLING):
-                self._deliver(entry, client)
+                self._deliver(entry, client, holds_contents=message.holds_contents)
                 return
         else:
             if len(message.id) != OBJECT_ID_BYTES:
@@ -311,8 +311,8 @@ class Directory:
         else:
             self._look_after(entry)
 
-    def _deliver(self, entry: Entry, client: int) -> None:
-        contains = entry.contains
+    def _deliver(self, entry: Entry, client: int, *, holds_contents: bool = False) -> None:
+        contains: list[bytes] = [] if holds_contents else entry.contains
         if contains:
             add = self._counts.add
             for inner in contains:

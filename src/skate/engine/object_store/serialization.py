@@ -102,9 +102,8 @@ def dump(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any] | Non
         try:
             data = _dumps(value, 5, buffer_callback=None if buffer_callback is None else taken.append)
         except Exception:
-            ids.clear()
-            return _dump_by_cloudpickle(value, buffer_callback), ids
-        if b"__main__" in data or b"__mp_main__" in data:
+            data = b""  # cloudpickle knows more; should it fail, too, its error is told alone, not as a trouble in handling this one.
+        if not data or b"__main__" in data or b"__mp_main__" in data:
             ids.clear()
             return _dump_by_cloudpickle(value, buffer_callback), ids
         if buffer_callback is not None:

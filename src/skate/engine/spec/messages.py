@@ -309,9 +309,11 @@ class Abort(Message, tag=56):
 
 
 class Fetch(Message, tag=57):
-    """Ask for a value; answered by Fetched, maybe much later. In the arena it comes with a pin of the sender."""
+    """Ask for a value; answered by Fetched, maybe much later. In the arena it comes with a pin of the sender.
+    `holds_contents`: the sender has references to all that the value contains: no more counts are needed."""
 
     id: bytes
+    holds_contents: bool = False
 
 
 class Unpin(Message, tag=58):

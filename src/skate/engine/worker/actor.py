@@ -77,7 +77,7 @@ class ActorHost:
         executor.event_kind = task_events.ACTOR_CALL
         executor.actor_class = self.spec.class_name
         executor.bind = self.bind
-        runtime.output.label = self.spec.class_name
+        self.label = runtime.output.label = self.spec.class_name
         runtime.environment.show_gpus(order.gpu_ids)
 
     def live(self) -> NoReturn:
@@ -129,7 +129,7 @@ class ActorHost:
                     actor_class=spec.class_name, attempt=self.order.incarnation, duration_s=(end_ns - start_ns) * 1e-9,
                 )
             )  # fmt: skip
-        runtime.output.label = self._label()
+        self.label = runtime.output.label = self._label()
         with runtime.client.lock:
             runtime.client.tell_node(m.ActorReady(spec.actor))
 
@@ -181,7 +181,7 @@ class ActorHost:
             function = self._terminate
         else:
             function = getattr(instance, name)
-        bound.label = self.runtime.output.label
+        bound.label = self.label
         bound.function = function
         return function
 

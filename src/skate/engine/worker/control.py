@@ -24,12 +24,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from skate.config import FLUSH_WATCH_S
+from skate.engine.client import errors
 from skate.engine.spec import messages as m, task_events
 from skate.engine.spec.ids import owner_of
 from skate.engine.transport.channel import Channel, ChannelClosedError
-from skate.engine.worker.interrupts import RETRY_S
+from skate.engine.worker.interrupts import RETRY_S, call_user
 
 if TYPE_CHECKING:
+    import traceback
+
     from skate.engine.worker.runtime import WorkerRuntime
 
 EVENTS_TICK_S = 0.25
@@ -226,12 +229,33 @@ def above_stdio(descriptor: int) -> int:
 
 
 def stacks() -> str:
-    """The Python stacks of all threads, as text."""
+    """The Python stacks of the threads that run user code, as text: from the door into it, without the engine's own frames.
+
+    A forked worker stands on the node's stack, and its engine threads always wait somewhere: neither tells a person anything.
+    """
     import traceback
 
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     parts = []
-    for ident, frame in sys._current_frames().items():
-        if ident != threading.get_ident():
-            parts.append(f"Thread {names.get(ident, ident)}:\n" + "".join(traceback.format_stack(frame)))
-    return "\n".join(parts)
+    for ident, top in sys._current_frames().items():
+        frames = _user_frames(traceback.extract_stack(top))
+        if frames:
+            parts.append(f"Thread {names.get(ident, ident)}:\n" + "".join(traceback.format_list(frames)))
+    return "\n".join(parts) or "idle: no user code runs here"
+
+
+def _user_frames(stack: traceback.StackSummary) -> list[traceback.FrameSummary]:
+    """Those of user code, and the call of skate that it waits in. Empty for a thread of the engine."""
+    code = call_user.__code__
+    door = max(
+        (i for i, frame in enumerate(stack) if (frame.name, frame.filename) == (code.co_name, code.co_filename)), default=-1
+    )
+    inside = stack[door + 1 :]
+    is_ours = [errors.is_engine_frame(frame.filename) for frame in inside]
+    if door < 0 and any(is_ours):
+        return []
+    shown = [frame for frame, ours in zip(inside, is_ours, strict=True) if not ours]
+    if shown and is_ours[-1]:
+        last = max(index for index, ours in enumerate(is_ours) if not ours)
+        shown.append(inside[last + 1])
+    return shown

@@ -112,9 +112,11 @@ class Executor:
             return self.refused_by_environment(call)
         adopted = arguments.adopt(self._client, call)
         try:
+            if bound.function is None and is_main:
+                runtime.output.label = bound.label  # Of what is printed while the function is unpickled.
+            function = bound.function or self.bind(bound)
             if is_main:
                 runtime.output.label = bound.label
-            function = bound.function or self.bind(bound)
             if call.args == _NO_ARGUMENTS:
                 args: tuple[Any, ...] = ()
                 kwargs: dict[str, Any] = {}

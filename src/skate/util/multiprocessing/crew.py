@@ -245,7 +245,9 @@ class Crew:
             with self._lock:
                 refs = list(self._in_flight)
                 if self._settling or not refs:  # Another thread is about to deliver what we may wait for.
-                    if not is_done() and self._finished.empty():
+                    if is_done():  # Asked once more after this it may say no: it takes what it finds.
+                        return True
+                    if self._finished.empty():
                         self._settled.wait(left_s)
                     continue
             ready, _ = skate.wait(refs, num_returns=1, timeout=left_s)
