@@ -89,7 +89,7 @@ def test_functions_and_classes_of_a_program(tmp_path: Path) -> None:
 
 
 CELLS = [
-    "import skate; skate.init(num_cpus=2)",
+    "import skate; context = skate.init(num_cpus=2)",
     "@skate.remote\ndef f(x):\n    return x + 1\n",
     "print(skate.get(f.remote(1)))",
     "@skate.remote\ndef f(x):\n    return x + 100\n",
@@ -118,7 +118,12 @@ def test_the_interactive_session(tmp_path: Path) -> None:
         text=True,
         timeout=60,
         cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(REPOSITORY / "src"), "XDG_RUNTIME_DIR": str(tmp_path), "HOME": str(tmp_path)},
+        env={
+            "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": str(REPOSITORY / "src"),
+            "XDG_RUNTIME_DIR": str(tmp_path),
+            "HOME": str(tmp_path),
+        },
     )
     assert session.stdout.split("\n")[:-1] == PRINTED[:-1], session.stderr
 
@@ -144,7 +149,9 @@ def test_cells_of_a_notebook(tmp_path: Path) -> None:
 
 def test_edited_modules(tmp_path: Path) -> None:
     """A worker that has imported a module before it was edited and reloaded runs the new text."""
-    (tmp_path / "edited.py").write_text("import skate\nVALUE = 1\n@skate.remote\ndef f():\n    return VALUE, g()\ndef g():\n    return 'old'\n")
+    (tmp_path / "edited.py").write_text(
+        "import skate\nVALUE = 1\n@skate.remote\ndef f():\n    return VALUE, g()\ndef g():\n    return 'old'\n"
+    )
     program = run_program(
         """
         import importlib, pathlib, sys

@@ -45,6 +45,9 @@ class Definitions:
         """`import_path`: where the workers look for modules."""
         self._import_path = import_path
         self._known: OrderedDict[int, Definition] = OrderedDict()
+        self._loads: dict[
+            str, tuple[Any, int]
+        ] = {}  # module → (its spec, which is another one after each load; how often it was loaded again)
 
     def of(self, thing: Any, name: str) -> Definition:
         """
@@ -78,7 +81,11 @@ class Definitions:
             return None
         from skate.engine.worker.functions import code_digest
 
-        return ByName(module_name, qualname, code_digest(thing))
+        spec, reloads = self._loads.get(module_name, (module.__spec__, 0))
+        if spec is not module.__spec__:
+            reloads += 1
+        self._loads[module_name] = (module.__spec__, reloads)
+        return ByName(module_name, qualname, code_digest(thing), reloads)
 
     def _is_importable(self, name: str, module: Any) -> bool:
         """Whether a worker that imports `name` gets this very file."""
@@ -95,30 +102,42 @@ class Definitions:
 class ByName:
     """Pickles as a look-up in a module."""
 
-    def __init__(self, module: str, qualname: str, digest: bytes) -> None:
+    def __init__(self, module: str, qualname: str, digest: bytes, reloads: int = 0) -> None:
         self.module = module
         self.qualname = qualname
         self.digest = digest
+        self.reloads = reloads
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return find_by_name, (self.module, self.qualname, self.digest)
+        return find_by_name, (self.module, self.qualname, self.digest, self.reloads)
 
 
-def find_by_name(module_name: str, qualname: str, digest: bytes) -> Any:
-    """The function or class that a remote one of this name was made of. A module older than the caller's is loaded again."""
+_reloads_seen: dict[str, int] = {}  # In a worker: which load of the caller's module ours corresponds to.
+
+
+def find_by_name(module_name: str, qualname: str, digest: bytes, reloads: int = 0) -> Any:
+    """The function or class that a remote one of this name was made of.
+
+    A module older than the caller's is loaded again: one that the caller has loaded again since, or whose function has another code here.
+    """
     import importlib
 
+    is_new = module_name not in sys.modules
     module = importlib.import_module(module_name)
     thing = _unwrap(_find(module, qualname))
-    if digest and thing is not None:
+    is_old = not is_new and reloads > _reloads_seen.get(module_name, 0)
+    if not is_old and digest and thing is not None:
         from skate.engine.worker.functions import code_digest
 
-        if code_digest(thing) != digest:
-            importlib.invalidate_caches()
-            try:
-                thing = _unwrap(_find(importlib.reload(module), qualname))
-            except Exception:
-                pass  # It can't be loaded twice; what we have is the best there is.
+        is_old = code_digest(thing) != digest
+    if is_old:
+        importlib.invalidate_caches()
+        try:
+            thing = _unwrap(_find(importlib.reload(module), qualname))
+        except Exception:
+            pass  # It can't be loaded twice; what we have is the best there is.
+    if reloads:
+        _reloads_seen[module_name] = max(reloads, _reloads_seen.get(module_name, 0))
     if thing is None:
         raise AttributeError(f"module {module_name!r} has no {qualname!r} here")
     return thing
