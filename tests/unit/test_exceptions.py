@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import traceback
+from typing import Any
 
 import pytest
 
@@ -114,7 +115,7 @@ def test_a_dual_has_its_causes_attributes(cause: Exception, attribute: str, valu
 
 
 def test_a_group_stays_a_group() -> None:
-    caught = []
+    caught: list[Any] = []
     try:
         raise make(ExceptionGroup("two", [ValueError(1), KeyError(2)]))
     except* ValueError as group:
@@ -143,7 +144,7 @@ def test_duals_travel_and_are_copied() -> None:
 
 def test_a_dual_can_be_raised_anew_by_code_that_knows_only_its_class() -> None:
     error = make(ValueError("bad"))
-    again = type(error)("worse")
+    again: Any = type(error)("worse")  # type: ignore[call-arg]
     assert isinstance(again, ValueError)
     assert str(again) == "worse"
 

@@ -89,7 +89,8 @@ def test_a_failed_argument_says_who_was_not_run() -> None:
 
 
 def test_a_generator_takes_a_step_for_each_item() -> None:
-    _ran.target = steps = []  # type: ignore[attr-defined]
+    steps: list[int] = []
+    _ran.target = steps  # type: ignore[attr-defined]
 
     @skate.remote
     def count() -> Any:
@@ -124,7 +125,7 @@ def test_an_actor_goes_with_its_last_handle() -> None:
         def f(self) -> int:
             return 1
 
-    actor: Any = Actor.remote()
+    actor: Any = Actor.remote()  # type: ignore[attr-defined]
     held = skate.put({"handle": actor})
     assert skate.get(actor.f.remote()) == 1
     del actor
@@ -143,7 +144,7 @@ def test_what_is_held_is_taken_off_the_available_resources() -> None:
         def f(self) -> int:
             return 1
 
-    holder: Any = Holder.remote()
+    holder: Any = Holder.remote()  # type: ignore[attr-defined]
     assert skate.available_resources()["CPU"] == 3
     skate.kill(holder)
     assert skate.available_resources()["CPU"] == 4
@@ -160,7 +161,7 @@ def test_kill_with_restart_runs_the_constructor_again() -> None:
             self.n += 1
             return self.n
 
-    actor: Any = Actor.remote()
+    actor: Any = Actor.remote()  # type: ignore[attr-defined]
     assert skate.get([actor.add.remote(), actor.add.remote()]) == [1, 2]
     skate.kill(actor, no_restart=False)
     assert skate.get(actor.add.remote()) == 1
@@ -175,7 +176,7 @@ def test_threads_of_async_actors_end_with_the_session() -> None:
         async def f(self) -> str:
             return threading.current_thread().name
 
-    actor: Any = Async.remote()
+    actor: Any = Async.remote()  # type: ignore[attr-defined]
     name = skate.get(actor.f.remote(), timeout=10)
     assert name.startswith("skate-inline-")
     skate.shutdown()

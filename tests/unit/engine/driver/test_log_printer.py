@@ -30,7 +30,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         def start(self) -> None: ...
         def cancel(self) -> None: ...
 
-    monkeypatch.setattr(log_printer.threading, "Timer", NoTimer)
+    monkeypatch.setattr("threading.Timer", NoTimer)
     return Clock()
 
 
