@@ -76,7 +76,7 @@ class Context(Mapping[str, Any]):
 
 
 class LoggingConfig:
-    """How workers write log records: `encoding` "TEXT" or "JSON"."""
+    """Accepted for Ray's programs. It has no effect: workers write log records as the program itself has set up `logging`."""
 
     def __init__(
         self, encoding: str = "TEXT", log_level: str = "INFO", additional_log_standard_attrs: Sequence[str] = ()

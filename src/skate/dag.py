@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from skate.actor import ActorClass, ActorMethod
     from skate.remote_function import RemoteFunction
 
-__all__ = ["ClassNode", "DAGNode", "FunctionNode", "InputAttributeNode", "InputNode", "MethodNode", "MultiOutputNode"]
+__all__ = [
+    "ClassMethodNode",
+    "ClassNode",
+    "DAGNode",
+    "FunctionNode",
+    "InputAttributeNode",
+    "InputNode",
+    "MethodNode",
+    "MultiOutputNode",
+]
 
 
 class _Run:
@@ -149,6 +158,9 @@ class MethodNode(DAGNode):
             if options:
                 method = method.options(**options)
         return method.remote(*args, **kwargs)
+
+
+ClassMethodNode = MethodNode  # Ray's name.
 
 
 class InputNode(DAGNode):

@@ -249,6 +249,7 @@ ACTOR_OPTIONS: dict[str, Checker] = {
     "concurrency_groups": _concurrency_groups,
     "allow_out_of_order_execution": _boolean,
     "enable_tensor_transport": _boolean,
+    "_actor_generator_backpressure_num_objects": _anything,
 }
 METHOD_OPTIONS: dict[str, Checker] = {
     **_RETURNING,

@@ -2,7 +2,7 @@
 
 The public modules (`api`, `remote_function`, `actor`, `placement_group`, …) check the user's arguments, turn options into the plain values
 below, and call one `Backend`. A backend never sees a decorator; the public API never sees a process.
-`local` (this machine), `inline` (this process) and `ray_cluster` implement it; one conformance suite runs on all.
+`local` (this machine) and `inline` (this process) implement it; one conformance suite runs on both.
 """
 
 from __future__ import annotations

@@ -66,7 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
             rows.stop()
         results.append({"row": name, "title": title, "unit": unit, "value": result.value, "spread": result.spread})
         if not arguments.json:
-            print(f"{title:<46} {result.value:>12,.2f} ± {result.spread:,.2f} {unit}", flush=True)
+            spread = f" ± {result.spread:,.2f}" if result.spread else ""  # Of a single round there is none.
+            print(f"{title:<46} {result.value:>12,.2f}{spread} {unit}", flush=True)
     if arguments.json:
         output.print_json(results)
     else:
