@@ -42,7 +42,10 @@ def _table(rows: dict[str, tuple[dict[str, Any], dict[str, Any]]]) -> str:
 def _cell(figure: dict[str, Any] | None) -> str:
     if figure is None or figure["value"] is None:
         return "" if figure is None else "failed"
-    return f"{_number(figure)} ({figure['ratio']:.2g}×)" if figure["ratio"] else _number(figure)
+    ratio = figure["ratio"]
+    if not ratio:
+        return _number(figure)
+    return f"{_number(figure)} ({ratio:.0f}×)" if ratio >= 10 else f"{_number(figure)} ({ratio:.2g}×)"
 
 
 def _number(figure: dict[str, Any] | None) -> str:
