@@ -250,6 +250,12 @@ def test_arguments_that_cannot_be_pickled_fail_at_the_call() -> None:
     assert_works()
 
 
+def test_put_names_what_cannot_be_pickled() -> None:
+    with pytest.raises(TypeError, match=r"put\(\).*\['a'\]\[0\].*lock"):
+        skate.put({"a": [threading.Lock()]})
+    assert_works()
+
+
 class Poison:
     """Pickles well, raises where it is unpickled."""
 

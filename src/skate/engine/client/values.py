@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from pickle import PicklingError
 from typing import TYPE_CHECKING, Any
 
 from skate.config import INLINE_BYTES_MAX
@@ -48,7 +49,13 @@ class Values:
             if self._client.dropped:
                 self._client.housekeep()
             return self._client.ref_class(object_id, self._client)
-        return self.put_packed(pack(value))
+        try:
+            packed = pack(value)
+        except (TypeError, PicklingError) as error:
+            from skate.engine.object_store.unpicklable import explain_value
+
+            raise type(error)(explain_value(value, error)) from error
+        return self.put_packed(packed)
 
     def put_packed(self, packed: Packed) -> Any:
         object_id = self._client.prefix + next(self._client.counter).to_bytes(8, "big") + PUT_INDEX

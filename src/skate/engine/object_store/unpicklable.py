@@ -32,6 +32,16 @@ def explain_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], name: str, 
     return f"the arguments of {call} can't be pickled: {error}"
 
 
+def explain_value(value: Any, error: Exception) -> str:
+    """The text of the error for a value that can't be stored."""
+    path, culprit = find_culprit(value)
+    where = f"the value holds at {path} a" if path else "it is a"
+    return (
+        f"put() can't store a {_kind(value)}: {where} {_kind(culprit)} that can't be pickled: {error}; store plain data, or register a "
+        "serializer with skate.util.register_serializer"
+    )
+
+
 def find_culprit(value: Any) -> tuple[str, Any]:
     """(the way down, such as `['model'].lock`, the part at its end)."""
     path = ""
