@@ -176,11 +176,9 @@ main()
     )
     assert status == 1
     assert "/skate/engine/" not in err and "/skate/backends/" not in err
-    assert err.index("return a / b") < err.index("return divide(a, b)") or err.index("return divide(a, b)") < err.index(
-        "return a / b"
-    )
-    assert err.index("return a / b") < err.index("# the calling line"), err
-    assert "ZeroDivisionError: division by zero" in err.splitlines()[-1] or "ZeroDivisionError" in err.splitlines()[-1], err
+    # As Python prints a traceback: the innermost call last; and the whole of the remote one before the line that asked for it.
+    assert err.index("return divide(a, b)") < err.index("return a / b") < err.index("# the calling line"), err
+    assert "ZeroDivisionError" in err.splitlines()[-1], err
     assert "return skate.get(ratio.remote(1, 0))" in err
 
 
@@ -199,7 +197,7 @@ skate.get(lock.remote())
     )
     assert status == 1
     assert "/skate/engine/" not in err and "/skate/backends/" not in err, err
-    assert "lock" in err.splitlines()[-1] or "lock" in err
+    assert "_thread.lock" in err and "can't be pickled" in err, err
     assert "skate.get(lock.remote())" in err
 
 
