@@ -11,8 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.leaks import Traces, wait_for_none
+
+# The suite tries the same examples each time, so that a run judges the change it was made for. To look for new ones: HYPOTHESIS_PROFILE=explore.
+settings.register_profile("suite", derandomize=True, database=None)
+settings.register_profile("explore", derandomize=False, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 BACKENDS = ("inline", "local", "ray")
 

@@ -63,14 +63,14 @@ class Allocator:
                 return -1
         self._taken[offset] = size
         self.allocated_bytes += size
-        while self._warm.total_bytes and self._warm.total_bytes > self.room_bytes:
-            self._discard_oldest(self._warm.total_bytes - max(0, self.room_bytes))
+        self._trim_warm()
         return offset
 
     def free(self, offset: int, now_s: float) -> None:
         size = self._taken.pop(offset)
         self.allocated_bytes -= size
         self._warm.add(offset, size, now_s)
+        self._trim_warm()  # Only what was taken beyond the capacity can be too much.
 
     def take_discards(self) -> list[tuple[int, int]]:
         """`discards` since the last call. They must be carried out before a range that was allocated since is used."""
@@ -85,6 +85,11 @@ class Allocator:
     def next_cooling_s(self) -> float | None:
         oldest_s = self._warm.oldest_s()
         return None if oldest_s is None else oldest_s + WARM_KEEP_S
+
+    def _trim_warm(self) -> None:
+        """Taken and warm memory together stay within the capacity."""
+        while self._warm.total_bytes > max(0, self.room_bytes):
+            self._discard_oldest(self._warm.total_bytes - max(0, self.room_bytes))
 
     def _take_cold(self, size: int) -> int:
         while (offset := self._cold.take(size)) < 0:

@@ -115,6 +115,7 @@ class Ranges(RuleBasedStateMachine):
         offset = data.draw(st.sampled_from(sorted(self.taken)))
         del self.taken[offset]
         self.allocator.free(offset, self.now_s)
+        self.forget_discarded()
 
     @rule(pass_s=st.floats(0, 10), bytes_max=st.integers(1, 30 * PAGE_BYTES))
     def cool(self, pass_s: float, bytes_max: int) -> None:
@@ -150,3 +151,12 @@ class Ranges(RuleBasedStateMachine):
 
 TestRanges = Ranges.TestCase
 TestRanges.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_what_was_taken_beyond_the_capacity_does_not_stay_warm() -> None:
+    allocator = Allocator(64 * PAGE_BYTES)
+    first = allocator.allocate(33 * PAGE_BYTES)
+    allocator.allocate(32 * PAGE_BYTES, beyond=True)
+    allocator.free(first, 0.0)
+    assert allocator.allocated_bytes + allocator.warm_bytes <= allocator.capacity_bytes
+    assert allocator.take_discards()
