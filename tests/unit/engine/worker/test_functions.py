@@ -76,3 +76,9 @@ def test_a_large_definition_is_fetched_once_and_its_counts_come_back(node: Node)
 
 def test_object_ids_of_returns_are_the_callers(node: Node) -> None:
     assert return_id(new_task(), 0)[4:8] == (3).to_bytes(4, "big")
+
+
+@pytest.fixture(autouse=True)
+def no_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module edited twice in one second with the same size would be taken from its cached bytecode."""
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
