@@ -482,7 +482,7 @@ def wait(
         raise TypeError(f"wait(): num_returns={num_returns!r} must be an int")
     if num_returns > 0 and len(refs) > _WAIT_FEW and refs.__class__ is list:
         # What is ready is looked for first: the checks below look at every ref, and a loop that waits for one after another would pay for
-        # them a thousand times (23 µs a turn instead of 90 at 1,000 refs). A mistake in the list is found as soon as there is to wait.
+        # them a thousand times (5 µs a turn instead of 290 at 1,000 refs, when the first is ready). A mistake in the list is found as soon as there is to wait.
         split = current.active().split_ready(refs, num_returns)
         if split is not None:
             return split

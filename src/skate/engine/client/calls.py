@@ -268,7 +268,7 @@ class Calls:
             return
         returns = outcome.returns
         if outcome.status == 0 and returns is None and task.token.num_returns == 1:
-            # The common case: one small value, written out: 1.1 µs instead of 2.
+            # The common case: one small value, written out: it saves three calls for each task.
             task.is_done = True
             object_id = task.task_id + FIRST_RETURN_INDEX
             entry = self._client.table[object_id]

@@ -23,7 +23,7 @@ PENDING, INLINE, STORED, ACTOR = 0, 1, 2, 3
 
 
 # A Struct that the garbage collector does not track: a million queued tasks make two million of these, and no cycle leads through them.
-# Construction 0.12 µs instead of 0.45, and no collection to walk over them (together a sixth of the time of a pipelined task).
+# Construction takes 0.19 µs instead of 0.45 (measured beside the same class with slots), and no collection walks over them.
 class Entry(msgspec.Struct, gc=False, eq=False):
     """One object. `waiters` are called once, under the lock, when the entry leaves PENDING or its fetch is answered."""
 

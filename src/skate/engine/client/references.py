@@ -40,7 +40,7 @@ class References:
         return entry
 
     def rebuild_ref(self, object_id: bytes) -> Any:
-        """A ref that came inside a value. Lock not held. An object may hold ten thousand: 0.6 µs each."""
+        """A ref that came inside a value. Lock not held. An object may hold ten thousand: 1.4 µs each, its end included."""
         client = self._client
         with client.lock:
             entry = client.table.get(object_id)
