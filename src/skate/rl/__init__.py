@@ -1,0 +1,47 @@
+"""Reinforcement learning: one file per algorithm, parallel by actors.
+
+    from skate.rl import PPO
+    ppo = PPO("CartPole-v1", seed=0, num_workers=2)
+    ppo.train(total_steps=50_000)
+    print(ppo.evaluate(100))
+
+Algorithms are imported when they are asked for: a runner's start-up counts. Needs `pip install 'skate[rl]'`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skate.rl.algorithm import Algorithm as Algorithm, TrainResult as TrainResult
+    from skate.rl.callbacks import Callback as Callback, Progress as Progress, TensorBoard as TensorBoard
+    from skate.rl.environments import EnvironmentFailedError as EnvironmentFailedError
+    from skate.rl.evaluation import Evaluation as Evaluation
+    from skate.rl.ppo import PPO as PPO, PPOSettings as PPOSettings
+
+_WHERE = {
+    "Algorithm": "algorithm",
+    "Callback": "callbacks",
+    "EnvironmentFailedError": "environments",
+    "Evaluation": "evaluation",
+    "PPO": "ppo",
+    "PPOSettings": "ppo",
+    "Progress": "callbacks",
+    "TensorBoard": "callbacks",
+    "TrainResult": "algorithm",
+}
+
+__all__ = [*_WHERE]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'skate.rl' has no attribute {name!r}")
+    try:
+        module = import_module(f"skate.rl.{_WHERE[name]}")
+    except ModuleNotFoundError as error:
+        if error.name in ("numpy", "gymnasium", "threadpoolctl", "torch"):
+            raise ImportError(f"skate.rl needs {error.name}: pip install 'skate[rl]'") from error
+        raise
+    return getattr(module, name)
