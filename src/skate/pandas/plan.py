@@ -1,0 +1,142 @@
+"""The plan of a frame that has not been computed: nodes that make rows, and columns as expressions over a node's columns.
+
+    Plan(base, columns, index)      what a lazy DataFrame or Series holds
+      base ──► Filter ──► Join ──► Source | Table | ParquetScan | CsvScan
+                            └────► Source …
+
+Selecting, renaming and element-wise arithmetic make no node: they only change `Plan.columns`, so two columns with the same base
+have the same rows in the same order and need no alignment. An index is a `RowNumbers` (pandas' RangeIndex, which costs nothing)
+or some more columns. Nodes and plans never change; what is computed from them is decided in lowering.py.
+
+A missing value is a Polars null here, whatever pandas shows it as (NaN, NaT). Only columns marked `may_nan` can also hold a float NaN.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+_ids = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """An expression over the columns of a node.
+
+    Attributes:
+        expr: Over the internal names of the node's columns.
+        dtype: What pandas has for it.
+        may_nan: It may hold NaN where it should hold null.
+        is_heavy: Polars is worth it even for a frame that pandas holds already (strings, parsing).
+    """
+
+    expr: pl.Expr
+    dtype: Any
+    may_nan: bool = False
+    is_heavy: bool = False
+
+    @property
+    def clean(self) -> pl.Expr:
+        """The expression with each missing value a null."""
+        return self.expr.fill_nan(None) if self.may_nan else self.expr
+
+    def roots(self) -> list[str]:
+        return self.expr.meta.root_names()
+
+
+@dataclass(frozen=True, slots=True)
+class RowNumbers:
+    """The index of a frame whose rows are those of its base, as a RangeIndex."""
+
+    name: Hashable = None
+    start: int = 0
+    step: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """An index made of columns; one of them is an Index, several are a MultiIndex."""
+
+    names: tuple[Hashable, ...]
+    columns: tuple[Column, ...]
+
+
+IndexSpec = RowNumbers | Levels
+
+
+class Node:
+    """Something that makes rows. `columns` gives the pandas dtype of each column by its internal name."""
+
+    inputs: tuple[Node, ...] = ()
+    label = "node"
+
+    def __init__(self, columns: Mapping[str, Column]) -> None:
+        self.id = next(_ids)
+        self.columns = dict(columns)
+        self.runs = 0
+        self.cached: pl.DataFrame | None = None
+        self.row_name = f"__row{self.id}"  # The number of a row, as a column that is made only if somebody asks for it.
+
+    @property
+    def needs_order(self) -> bool:
+        """Whether its result depends on the order of its input's rows, even when its own order doesn't matter."""
+        return False
+
+    @property
+    def keeps_order(self) -> bool:
+        """Whether the order of its rows is that of its first input."""
+        return True
+
+    def wants(self, needed: frozenset[str]) -> tuple[frozenset[str], ...]:
+        """Which columns of each input it needs to make `needed`."""
+        raise NotImplementedError
+
+    def build(self, inputs: Sequence[pl.LazyFrame], needed: frozenset[str], ordered: bool) -> pl.LazyFrame:
+        """The rows with at least the columns `needed`, except its row numbers."""
+        raise NotImplementedError
+
+    def row_column(self) -> Column:
+        import numpy as np
+
+        return Column(pl.col(self.row_name).cast(pl.Int64), np.dtype("int64"))
+
+    def describe(self) -> str:
+        return self.label
+
+
+def roots_of(columns: Iterable[Column]) -> frozenset[str]:
+    return frozenset(itertools.chain.from_iterable(column.roots() for column in columns))
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a lazy frame or series holds.
+
+    Attributes:
+        base: Makes the rows.
+        columns: By pandas' label, in order; a series has one.
+        index: Its index.
+        replay: Does the same with plain pandas; for what can't be lowered, for what pandas does better, and for the check mode.
+        what: The operation in the user's words, for reports.
+        line: Where the user wrote it.
+    """
+
+    base: Node
+    columns: dict[Any, Column]
+    index: IndexSpec
+    replay: Callable[[], Any]
+    what: str = ""
+    line: tuple[str, int] | None = None
+    column_names: Any = None  # The name of the columns' own index (`df.columns.name`) is always None for planned frames.
+    is_series: bool = False
+    tie_order_free: bool = False  # pandas' own order of equal keys is an accident of its unstable sort.
+    lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    def all_columns(self) -> list[Column]:
+        extra = list(self.index.columns) if isinstance(self.index, Levels) else []
+        return [*self.columns.values(), *extra]
