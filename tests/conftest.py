@@ -41,6 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
     directory = Path(tempfile.mkdtemp(prefix="skate-test-"))
     config.stash[_RUNTIME_DIR] = directory
     os.environ["XDG_RUNTIME_DIR"] = str(directory)
+    os.environ["SKATE_RUNS_DIR"] = str(directory / "runs")
     for name in ("RAY_ADDRESS", "SKATE_ADDRESS"):
         os.environ.pop(name, None)
     # A shell starts its background jobs with Ctrl-C ignored, and every program started here would inherit that.

@@ -15,7 +15,7 @@ from pathlib import Path
 GRACE_S = 2.0
 
 # The metrics reporter sleeps for good once a program has recorded a metric: it belongs to the program, not to a session.
-_THREADS_THAT_STAY = ("skate-metrics", "pytest_timeout", "asyncio_", "ThreadPoolExecutor-")
+_THREADS_THAT_STAY = ("skate-metrics", "skate-report", "pytest_timeout", "asyncio_", "ThreadPoolExecutor-")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ The first call that needs an engine starts one (`current.active`); importing ska
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
@@ -254,6 +255,9 @@ def _context(backend: Any) -> Context:
 
 def shutdown(_exiting_interpreter: bool = False, *, wait_for_processes: bool = False) -> None:
     """End the session, or leave one that others keep. Refs and handles of it are invalid afterwards. Harmless when nothing runs."""
+    report = sys.modules.get("skate.reporting")
+    if report is not None:
+        report.flush()
     current.stop()
 
 

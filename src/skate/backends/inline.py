@@ -50,6 +50,7 @@ class InlineBackend:
         self._groups: dict[bytes, dict[str, Any]] = {}
         self._kv: dict[bytes, bytes] = {}
         self._metric_rows: Any = None
+        self._recorder: Any = None
         self._is_closed = False
 
     def _new_id(self) -> bytes:
@@ -400,7 +401,23 @@ class InlineBackend:
             from skate.engine.node.state import Metrics
 
             self._metric_rows = Metrics()
-        self._metric_rows.add(rows)
+        self._metric_rows.add([row for row in rows if row[0] not in ("report", "publish")])
+        told = [row for row in rows if row[0] in ("report", "publish")]
+        if told:
+            self._record(told)
+
+    def _record(self, rows: list[Any]) -> None:
+        """What `skate.report` was told, into a run file of this process's own."""
+        from skate import run_format
+        from skate.engine.node.recorder import Recorder
+
+        if self._recorder is None:
+            folder = run_format.runs_folder(os.environ) if run_format.is_recording(os.environ) else ""
+            directory = os.path.join(folder, self._session_name) if folder else ""
+            self._recorder = Recorder(directory, self._session_row(), lambda _delay_s, _callback: None)
+        for row in rows:
+            self._recorder.tell(1, row)
+        self._recorder.flush()
 
     def kv_put(self, key: bytes, value: bytes, *, overwrite: bool) -> bool:
         self._check()
@@ -423,6 +440,8 @@ class InlineBackend:
 
     def shutdown(self) -> None:
         self._is_closed = True
+        if self._recorder is not None:
+            self._recorder.close("the session was shut down by its driver")
         actors = list(self._actors.values())
         for actor in actors:
             actor.die(ActorDiedError("the session was shut down"), "the session was shut down")

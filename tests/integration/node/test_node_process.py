@@ -278,16 +278,17 @@ def test_a_long_answer_comes_from_a_child_process(node: NodeProcess) -> None:
     node.greet()
     for start in range(0, 20_000, 1000):
         rows: list[t.Row] = [
-            (b"task%012d" % number, 0, "square", t.TASK, t.FAILED, 2, b"", b"", 1_000, 2_000, "ValueError: no: never", 1)
+            (b"\0\0\0\0\0\0\0\1" + number.to_bytes(8, "big"), 0, "square", t.TASK, t.FAILED, 2, b"", b"", 1_000, 2_000, "", 1)
             for number in range(start, start + 1000)
         ]
-        node.send(m.Events(t.encode_rows(rows), 1000))
+        errors = [(row[0], 0, "square", "ValueError: no: never", b"") for row in rows]
+        node.send(m.Events(t.pack_attempts(rows, {"square": 7}), 1000, [(7, "square")], errors))
 
     tasks = node.ask("tasks")
 
     assert len(tasks) == 20_000
-    assert tasks[-1]["task_id"] == (b"task%012d" % 19_999).hex()
-    assert (tasks[0]["state"], tasks[0]["error_type"], tasks[0]["error_message"]) == ("FAILED", "ValueError", "no: never")
+    assert int(tasks[-1]["task_id"][16:], 16) == 19_999
+    assert (tasks[-1]["state"], tasks[-1]["error_type"], tasks[-1]["error_message"]) == ("FAILED", "ValueError", "no: never")
     assert len(node.ask("tasks", limit=10)) == 10
     assert len(node.ask("timeline")) == 20_000
 

@@ -171,6 +171,7 @@ class Calls:
                 self._client.references.retain(inner)
         if deps is not None:
             task.deps = deps
+            client.trail.needs(task_id, deps)
             entries = [table[dep] for dep in deps]
             for entry in entries:
                 entry.local += 1

@@ -33,6 +33,7 @@ from skate.engine.client.references import References
 from skate.engine.client.streams import Streams, StreamState
 from skate.engine.client.submission import Submission
 from skate.engine.client.tasks import Task
+from skate.engine.client.trail import Trail
 from skate.engine.client.values import Values
 from skate.engine.object_store import serialization
 from skate.engine.spec import messages as m
@@ -60,6 +61,7 @@ class Client:
         self.drop: Callable[[bytes], None] = self.dropped.append
         self.dropped_streams: deque[StreamState] = deque()
         self.ref_class = ref_class
+        self.trail = Trail(self)
         self.pump = Pump(self.lock, self.after_round, self._tick, WORKER_IDLE_TICK_S if is_worker else IDLE_TICK_S)
         self.references = References(self)
         self.values = Values(self)
@@ -199,6 +201,8 @@ class Client:
             self.references.drain_dropped()
         if self.values.unpins:
             self.values.drain_unpins()
+        if self.trail.others and not self.is_worker:  # A worker's control thread sends its own.
+            self.trail.flush_when_due()
 
     def _tick(self, now_s: float) -> float:
         return min(self.submission.tick(now_s), now_s + WORKER_IDLE_TICK_S)
@@ -291,6 +295,7 @@ class Client:
             self.submission.close()
             self.actors.close()
             if not self.death:
+                self.trail.flush_locked()
                 self.tell_node(m.Goodbye(ends_session))
                 self._on_node_gone("the session was shut down (skate.shutdown)")
         self.pump.close()

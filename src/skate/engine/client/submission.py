@@ -165,6 +165,7 @@ class Submission:
                 calls, seqs, size = [], [], 0
         if calls:
             self._send_packet(lease, calls, seqs)
+        client.trail.submitted()
         lease.progress_at_s = now_s
         if len(lease.in_flight) > 1:
             client.pump.tick_by(now_s + STUCK_AFTER_S)

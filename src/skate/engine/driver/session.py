@@ -184,7 +184,7 @@ def node_settings(wishes: Wishes) -> dict[str, Any]:
     """The fields of `NodeConfig` that the user has given."""
     settings: dict[str, Any] = {
         "num_cpus": wishes.num_cpus, "num_gpus": wishes.num_gpus, "object_store_bytes": wishes.object_store_memory,
-        "resources": dict(wishes.resources), "labels": dict(wishes.labels),
+        "resources": dict(wishes.resources), "labels": dict(wishes.labels), "argv": list(sys.argv[:20]),
     }  # fmt: skip
     extra = wishes.extra
     for option, field in (

@@ -26,6 +26,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from skate import run_format
 from skate.config import NODE_EXIT_GRACE_S
 from skate.engine.node import session
 from skate.engine.node.clients import DRIVER, LOG_PACKETS_WAITING_MAX, OBSERVER, Client
@@ -35,6 +36,8 @@ from skate.engine.node.listener import HELLO_WITHIN_S, Listener
 from skate.engine.node.loop import Loop
 from skate.engine.node.memory_monitor import MemoryGauge, MemoryMonitor
 from skate.engine.node.peers import Peer
+from skate.engine.node.recorder import Recorder
+from skate.engine.node.sampler import Load, Sampler
 from skate.engine.node.spill import Spiller
 from skate.engine.node.state import State
 from skate.engine.node.worker_pool import RunWorker, WorkerPool
@@ -53,6 +56,9 @@ _decode = msgspec.msgpack.Decoder(m.CLIENT_TO_NODE).decode
 _LAST_WORDS_S = 0.1  # After the end: time for clients to take what was sent to them.
 _LEFTOVERS_S = 0.5  # … and for killed processes to disappear.
 _BUGS_WHILE_ENDING_MAX = 10
+_SIZES_MAX = 10_000
+_LAST_ROWS_S = 0.05
+_ASKED_FOR_ROWS_MAX = 256
 
 FOR_SCHEDULER = (
     m.RequestLease, m.CancelLeaseRequest, m.ReturnLease, m.Blocked, m.Unblocked, m.KillLease, m.CancelTask, m.CreateActor,
@@ -104,7 +110,7 @@ class Shell:
         self.directory = directory
         self._arena = arena
         self._arena_bytes = arena_bytes
-        self._session_tag = session_tag
+        self.session_tag = session_tag
         self.node_id, self._total, _ = nodes[0]
         self.loop = Loop()
         self._buffer = receive_buffer()
@@ -121,12 +127,18 @@ class Shell:
             self.loop, arena.fd, config.spill_dir, config.spill_bytes_max, self.pool.watch_child, self._to_directory
         )
         self.record = session.describe(config, self._total.get("CPU", 0) / 10_000)
+        self.recorder = self._make_recorder()
+        self._sizes: dict[bytes, int] = {}  # Of objects that are being written.
         self.state = State(self)
+        self.sampler = Sampler(self.loop, self.recorder, self._load)
         self._listener: Listener | None = None
         self._warm_up: Callable[[], None] | None = warm_up
         self._is_ending = False
         self._is_over = False
         self._bugs_while_ending = 0
+        self._end_reason = ""
+        self._missing: set[int] = set()  # Workers whose last rows are waited for.
+        self._end_when_flushed: Callable[[], None] = lambda: None
         self._routes = self._make_routes()
         self._actions = self._make_actions()
         for node_id, total, labels in nodes:
@@ -147,6 +159,22 @@ class Shell:
                 client.watch_process(self.loop, lambda: self._on_client_process_exit(client))
         # After the first round, which answers the driver that waits for us.
         self.loop.soon.append(self._ensure_warm)
+
+    def _load(self) -> Load:
+        store = self.directory.describe("summary")
+        return Load(
+            {worker.number: worker.pid for worker in self.pool.workers.values()},
+            store if isinstance(store, dict) else {},
+            len(self._leases) + self._actors,
+        )
+
+    def _make_recorder(self) -> Recorder:
+        folder = ""
+        if self.config.runs_dir or run_format.is_recording(os.environ):
+            folder = self.config.runs_dir or run_format.runs_folder(os.environ)
+        directory = os.path.join(folder, self.config.session_name) if folder else ""
+        record = {**self.record, "session_dir": self.config.session_dir, "argv": list(self.config.argv)}
+        return Recorder(directory, record, self.loop.set_timer_after)
 
     def run(self) -> None:
         """Until the session is over. Everything it started is gone when this returns."""
@@ -243,13 +271,15 @@ class Shell:
         client.peer.on_drained = client.release_logs
         self.clients[client.number] = client
         self.state.on_client_joined(client, hello)
+        if hello.kind == DRIVER:
+            self.recorder.lane(run_format.CAME, client.number, f"driver {hello.job_name}".strip(), client.pid, client.job)
         client.peer.send(_encode(self._welcome(client.number, client.namespace, client.job)), [self._arena.fd])
         self._to_scheduler(e.ClientJoined(client.number, hello.kind, client.job, client.namespace, hello.env))
         self._to_directory(e.ClientJoined(client.number, hello.kind, client.job, client.namespace, hello.env))
 
     def _welcome(self, client: int, namespace: str, job: int) -> m.Welcome:
         return m.Welcome(
-            client, self._session_tag, self.config.session_name, self.node_id, self._arena_bytes, self._total, namespace, job
+            client, self.session_tag, self.config.session_name, self.node_id, self._arena_bytes, self._total, namespace, job
         )
 
     def _on_client_process_exit(self, client: Client) -> None:
@@ -267,6 +297,10 @@ class Shell:
         if is_known:
             crashed = not client.has_said_goodbye
             self.state.on_client_gone(client, crashed=crashed)
+            if client.kind == DRIVER:
+                self.recorder.lane(
+                    run_format.WENT, client.number, "driver crashed" if crashed else "driver", client.pid, client.job
+                )
             if not client.is_embedding:
                 self._to_scheduler(e.ClientGone(client.number, crashed))
                 self._to_directory(e.ClientGone(client.number, crashed))
@@ -294,7 +328,8 @@ class Shell:
             m.Goodbye: self._on_goodbye,
             m.StopSession: lambda client, message: self.end("the session was stopped (skate stop)"),
             m.SubscribeLogs: self._on_subscribe_logs,
-            m.Events: lambda client, message: self.state.events.add(message),
+            m.Events: self.state.on_events,
+            m.TrailFlushed: self._on_trail_flushed,
             m.MetricRows: lambda client, message: self.state.on_metrics(client, message.rows),
             m.StackDump: lambda client, message: self.state.on_stack(client, message),
             m.Query: self.state.on_query,
@@ -316,6 +351,12 @@ class Shell:
         self._carry_out(self.scheduler.handle(client, message, _monotonic()))
 
     def _on_directory_message(self, client: int, message: Any) -> None:
+        if type(message) is m.Seal:
+            self.recorder.object_row(run_format.STORED, message.id, self._sizes.pop(message.id, 0), client)
+        elif type(message) is m.Create:
+            self._sizes[message.id] = message.size
+            if len(self._sizes) > _SIZES_MAX:
+                del self._sizes[next(iter(self._sizes))]
         self._carry_out(self.directory.handle(client, message, _monotonic()))
 
     def _to_scheduler(self, event: Any) -> None:
@@ -385,11 +426,19 @@ class Shell:
             e.DropHolder: self._to_directory,
             e.AddHolder: self._to_directory,
             e.ActorUnreferenced: lambda c: self._to_scheduler(e.Unreferenced(c.actor)),
-            e.SpillObject: lambda c: self._spiller.spill(c.id, c.offset, c.size),
-            e.RestoreObject: lambda c: self._spiller.restore(c.id, c.offset, c.size),
+            e.SpillObject: self._spill,
+            e.RestoreObject: self._restore,
             e.DeleteSpill: lambda c: self._spiller.delete(c.id),
             e.DiscardRange: lambda c: self._arena.discard(c.offset, c.size),
         }
+
+    def _spill(self, c: e.SpillObject) -> None:
+        self.recorder.object_row(run_format.SPILLED, c.id, c.size)
+        self._spiller.spill(c.id, c.offset, c.size)
+
+    def _restore(self, c: e.RestoreObject) -> None:
+        self.recorder.object_row(run_format.RESTORED, c.id, c.size)
+        self._spiller.restore(c.id, c.offset, c.size)
 
     def _carry_out(self, commands: list[Any]) -> None:
         actions = self._actions
@@ -455,7 +504,10 @@ class Shell:
             if program is not None:  # Its argument list has a limit, and it starts with this environ anyway.
                 job = msgspec.structs.replace(job, environ={})
             boot = WorkerBoot(c.worker, welcome, self.config.session_dir, self.config.hooks, job, c.env, c.node)
-            self.state.on_worker_started(self.pool.start(boot, program))
+            process = self.pool.start(boot, program)
+            self.state.on_worker_started(process)
+            self.recorder.lane(run_format.CAME, process.number, "worker", process.pid, process.job)
+            self.sampler.rouse()
         except (OSError, ValueError) as error:
             text = f"the machine cannot start another process: {error}"
             self.log(text)
@@ -474,6 +526,8 @@ class Shell:
                 worker.is_actor = True
                 self._actors += 1
                 self._note_load()
+            self.state.events.actors[c.worker] = c.spec.actor
+            self.recorder.actor(1, c.worker, c.spec.actor, c.spec.class_name, c.incarnation)
             worker.control.send(_encode(m.BecomeActor(c.spec, c.incarnation, list(c.gpu_ids), c.resources, c.job, c.owner)))
 
     def _open_actor_channel(self, c: e.OpenActorChannel) -> None:
@@ -507,6 +561,7 @@ class Shell:
 
     def on_worker_lines(self, worker: WorkerProcess, label: str, stream: int, block: bytes) -> None:
         data = b""
+        self.recorder.lines(worker.number, label, stream, block)
         for client in self.clients.values():
             if client.wants_logs and (client.job == worker.job or client.kind == OBSERVER):
                 if not data:
@@ -526,6 +581,11 @@ class Shell:
             self._actors -= 1
         self._note_load()
         self.state.on_worker_gone(worker.number)
+        self.recorder.lane(run_format.WENT, worker.number, f"worker: {detail or kind}", worker.pid, worker.job)
+        if worker.number in self.state.events.actors:
+            self.recorder.actor(3, worker.number, self.state.events.actors[worker.number], detail or kind, 0)
+        if worker.number in self._missing:
+            self._on_trail_flushed(worker.number, m.TrailFlushed())
         self._tell_worker_exited(worker.number, kind, detail)
 
     def _tell_worker_exited(self, worker: int, kind: str, detail: str) -> None:
@@ -551,11 +611,32 @@ class Shell:
 
     def end(self, reason: str) -> None:
         """End the session: tell everybody, kill the workers. Returns at once; the loop goes on until they are gone."""
+        if self._is_ending or self._missing:
+            return
+        workers = list(self.pool.workers.values())
+        if self.recorder.is_on and 0 < len(workers) <= _ASKED_FOR_ROWS_MAX:
+            # What they have recorded and not sent yet goes with them otherwise. They answer in a millisecond; one that holds the GIL is not waited for.
+            self._missing = {worker.number for worker in workers}
+            for worker in workers:
+                worker.control.send(_encode(m.FlushTrail()))
+            self.loop.set_timer_after(_LAST_ROWS_S, lambda: self._end(reason))
+            self._end_when_flushed = lambda: self._end(reason)
+        else:
+            self._end(reason)
+
+    def _on_trail_flushed(self, client: int, message: m.TrailFlushed) -> None:
+        if client in self._missing:
+            self._missing.discard(client)
+            if not self._missing:
+                self._end_when_flushed()
+
+    def _end(self, reason: str) -> None:
         if self._is_ending:
             return
         for worker in list(self.pool.workers.values()):
             worker.log.read_available()
         self._is_ending = True
+        self._end_reason = reason
         self.log(f"the session ends: {reason}")
         if self._listener is not None:
             self._listener.close()
@@ -585,6 +666,7 @@ class Shell:
         deadline_s = _monotonic() + _LEFTOVERS_S
         while kill_all_children() and _monotonic() < deadline_s:
             time.sleep(0.002)
+        self.recorder.close(self._end_reason)
         session.remove_tree(self.config.session_dir)
         # Last: a driver that waits for the end of its socket then finds nothing left.
         for client in [*self.clients.values(), *self._strangers]:
@@ -624,7 +706,7 @@ class Shell:
                 self._is_over = True
             return
         last = traceback.extract_tb(error.__traceback__)[-1]
-        self.end(
+        self._end(
             f"internal error in the node process, a bug in skate: {type(error).__name__}: {error} "
             f"({last.filename}, line {last.lineno})"
         )

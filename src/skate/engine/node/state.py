@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from skate.config import LOG_LINES_KEPT_PER_WORKER, TASK_EVENTS_KEPT
+from skate.engine.client.trail import task_numbers
 from skate.engine.node.memory_monitor import rss_bytes
 from skate.engine.node.worker_processes import flush_standard_streams, fork_child
 from skate.engine.spec import messages as m, task_events as t
 from skate.engine.spec.resources import to_amounts
+from skate.run_format import ROW_BYTES
 
 if TYPE_CHECKING:
     from skate.engine.node.clients import Client
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 STACKS_WITHIN_S = 2.0
 TASKS_LISTED_MAX = 100_000  # Unless the question says "limit".
 JOBS_KEPT = 1000
+ERRORS_KEPT = 10_000
 
 _ROWS_ANSWERED_HERE_MAX = 5000
 _WORKERS_KEPT = 100_000
@@ -41,16 +44,25 @@ _TASK_STATES = ("RUNNING", "FINISHED", "FAILED", "FAILED")
 class TaskEvents:
     """The last TASK_EVENTS_KEPT rows, in the batches they came in."""
 
-    def __init__(self, rows_max: int = TASK_EVENTS_KEPT) -> None:
+    def __init__(self, rows_max: int = TASK_EVENTS_KEPT, tag: bytes = b"\0\0\0\0") -> None:
         self._rows_max = rows_max
+        self._tag = tag
+        self.names: dict[int, str] = {}
+        self.actors: dict[int, bytes] = {}  # By worker.
+        self.errors: dict[tuple[int, int, int], str] = {}
         self._batches: deque[tuple[bytes, int]] = deque()
         self.count = 0
         self.dropped = 0
 
     def add(self, message: m.Events) -> None:
+        self.names.update(message.strings)
+        for task, attempt, _, text, _ in message.errors:
+            self.errors[(*task_numbers(task), attempt)] = text
+        while len(self.errors) > ERRORS_KEPT:
+            del self.errors[next(iter(self.errors))]
         if message.count <= 0:
             return
-        self._batches.append((message.data, message.count))
+        self._batches.append((message.data[: message.count * ROW_BYTES], message.count))
         self.count += message.count
         while self.count > self._rows_max and len(self._batches) > 1:
             _, count = self._batches.popleft()
@@ -68,33 +80,8 @@ class TaskEvents:
             count += size
         rows: list[t.Row] = []
         for data in reversed(chosen):
-            try:
-                rows += t.decode_rows(data)
-            except msgspec.MsgspecError:  # One client's mistake must not hide the others' tasks.
-                continue
+            rows += t.unpack_attempts(data, self._tag, self.names, self.actors, self.errors)
         return rows[-count_max:] if count_max else []
-
-    def encoded(self) -> bytes:
-        """All rows as one encoded list, put together without decoding them."""
-        bodies: list[bytes] = []
-        count = 0
-        for data, _ in self._batches:
-            size, start = _array_header(data)
-            bodies.append(data[start:])
-            count += size
-        return b"\xdd" + count.to_bytes(4, "big") + b"".join(bodies)
-
-
-def _array_header(data: bytes) -> tuple[int, int]:
-    """(items, bytes of the header) of an encoded list."""
-    first = data[0]
-    if 0x90 <= first <= 0x9F:
-        return first & 0x0F, 1
-    if first == 0xDC:
-        return int.from_bytes(data[1:3], "big"), 3
-    if first == 0xDD:
-        return int.from_bytes(data[1:5], "big"), 5
-    return 0, len(data)  # Not a list: nothing of it is used.
 
 
 class Metrics:
@@ -124,7 +111,7 @@ class Metrics:
 class State:
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
-        self.events = TaskEvents()
+        self.events = TaskEvents(tag=shell.session_tag)
         self.metrics = Metrics()
         self._jobs: dict[int, dict[str, Any]] = {}
         self._known_workers: dict[int, tuple[int, int, str]] = {}  # client id → (pid, job, node id), also of dead ones
@@ -180,7 +167,21 @@ class State:
             self._finish_stacks(call)
 
     def on_metrics(self, client: int, rows: list[Any]) -> None:
-        self.metrics.add(rows)
+        """Of `skate.metrics`, and what `skate.report` and `skate.publish` were told (see `skate.report`)."""
+        recorder = self._shell.recorder
+        for row in rows:
+            if not recorder.tell(client, row):
+                self.metrics.add([row])
+
+    def on_events(self, client: int, message: m.Events) -> None:
+        recorder = self._shell.recorder
+        self.events.add(message)
+        for number, text in message.strings:
+            recorder.add_string(number, text)
+        recorder.add_rows(message.data)
+        for _, _, _, text, document in message.errors:
+            if document:
+                recorder.error_json(client, text.partition(":")[0], document)
 
     # ------------------------------------------------------------ questions
 
@@ -189,7 +190,7 @@ class State:
         if query.what == "stacks":
             self._ask_stacks(client, query.request, params)
         elif query.what == "timeline":
-            self._shell.send(client, m.Reply(query.request, self.events.encoded()))
+            self._answer_timeline(client, query.request)
         elif query.what == "tasks":
             self._answer_tasks(client, query.request, params)
         elif query.what in self._answers:
@@ -210,6 +211,12 @@ class State:
             self._shell.reply(client, request, self._tasks(rows_max, limit))
         else:
             self._answer_in_child(client, request, lambda: self._tasks(rows_max, limit))
+
+    def _answer_timeline(self, client: int, request: int) -> None:
+        if self.events.count <= _ROWS_ANSWERED_HERE_MAX:
+            self._shell.reply(client, request, self.events.rows(self.events.count))
+        else:
+            self._answer_in_child(client, request, lambda: self.events.rows(self.events.count))
 
     def _answer_in_child(self, client: int, request: int, work_out: Callable[[], Any]) -> None:
         """Fork, let the child work it out and leave it in a file without a name, and send that."""

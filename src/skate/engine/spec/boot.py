@@ -43,6 +43,8 @@ class NodeConfig(msgspec.Struct):
     driver_pid: int = 0
     idle_worker_timeout_s: float = 5.0
     extra_nodes: list[dict[str, float]] = []  # Logical nodes besides the first (tests).
+    argv: list[str] = []  # Of the driver, for run.json.
+    runs_dir: str = ""  # Where the run file goes; "": as the environment says, see `skate.run_format`.
 
 
 class WorkerBoot(msgspec.Struct):

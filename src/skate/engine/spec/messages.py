@@ -366,10 +366,15 @@ class Query(Message, tag=74):
 
 
 class Events(Message, tag=75):
-    """Task events of this process: `count` encoded rows (see `spec/task_events.py`). The node does not decode them."""
+    """What this process records: packed rows (see `skate.run_format`), first `count` attempts of tasks, then others.
+
+    The node appends them to the run file as they are.
+    """
 
     data: bytes
     count: int
+    strings: list[tuple[int, str]] = []  # New texts that the rows name.
+    errors: list[tuple[bytes, int, str, str, bytes]] = []  # (task, attempt, its name, "Type: message", JSON or b"")
 
 
 class SubscribeLogs(Message, tag=76):
@@ -582,6 +587,14 @@ class Exit(Message, tag=165):
     reason: str
 
 
+class FlushTrail(Message, tag=167):
+    """The session is about to end: send what is recorded, then `TrailFlushed`."""
+
+
+class TrailFlushed(Message, tag=80):
+    """worker → node, behind its last `Events`."""
+
+
 class StackDump(Message, tag=166):
     """worker → node, on the control socket."""
 
@@ -684,13 +697,13 @@ CLIENT_TO_NODE = (
     | CreateActor | ActorReady | ActorCreationFailed | ActorExiting | KillActor | ConnectActor | GetNamedActor
     | ListNamedActors | TerminateActor | CreatePlacementGroup | RemovePlacementGroup | GetPlacementGroup
     | AddRef | DropRefs | Unshare | Resolve | Create | Seal | Abort | Fetch | Unpin | CancelFetch | Free
-    | KvPut | KvGet | KvDel | KvList | Query | Events | SubscribeLogs | MetricRows | StopSession | StackDump
+    | KvPut | KvGet | KvDel | KvList | Query | Events | SubscribeLogs | MetricRows | StopSession | StackDump | TrailFlushed
 )  # fmt: skip
 NODE_TO_CLIENT = (
     Welcome | LeaseGranted | LeaseRejected | LeaseRevoked | LeaseLost | CreateActorReply | ActorChannel | ActorUpdate
     | NamedActor | NamedActors | PlacementGroupUpdate | PlacementGroupReply | Created | Fetched | ObjectLost | Reply
     | LogLines | Notice | SessionEnding
 )  # fmt: skip
-NODE_TO_WORKER = AttachLease | AttachCaller | BecomeActor | Interrupt | DumpStack | Exit
+NODE_TO_WORKER = AttachLease | AttachCaller | BecomeActor | Interrupt | DumpStack | FlushTrail | Exit
 CALLER_TO_WORKER = Template | Calls | GeneratorAck | CancelQueued
 WORKER_TO_CALLER = Done | GeneratorItem | LeaseBlocked | Retiring

@@ -17,13 +17,13 @@ from collections import deque
 from time import time_ns
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from skate import run_format
 from skate.config import RESULT_FLUSH_S
 from skate.engine.client import errors
+from skate.engine.client.trail import error_text, task_numbers
 from skate.engine.object_store.serialization import unpack
 from skate.engine.spec import messages as m, task_events
-from skate.engine.spec.ids import owner_of
 from skate.engine.worker import arguments
-from skate.engine.worker.events import error_text
 from skate.engine.worker.interrupts import call_user
 from skate.engine.worker.leaving import leave
 from skate.engine.worker.link import Bound, Link
@@ -114,13 +114,18 @@ class ActorHost:
         if runtime.is_fork:
             runtime.leave_fork(failure)
         end_ns = time_ns()
-        runtime.events.rows.append(
-            (
-                spec.actor, self.order.incarnation, f"{spec.class_name}.__init__", task_events.ACTOR_CREATION,
-                task_events.FINISHED if failure is None else task_events.FAILED, runtime.worker, spec.actor, b"",
-                start_ns // 1000, end_ns // 1000, "" if failure is None else error_text(failure), owner_of(spec.actor),
+        trail = runtime.trail
+        name = f"{spec.class_name}.__init__"
+        status = task_events.FINISHED if failure is None else task_events.FAILED
+        owner, number = task_numbers(spec.actor)
+        trail.rows.append(
+            run_format.pack_row(
+                run_format.ACTOR_CREATION, status, self.order.incarnation, runtime.worker, start_ns // 1000, trail.name(name), owner, number,
+                (end_ns - start_ns) // 1000,
             )
         )  # fmt: skip
+        if failure is not None:
+            trail.error(spec.actor, self.order.incarnation, name, error_text(failure), lambda: b"")
         runtime.control.rouse()
         if failure is not None:
             self._report_failed_creation(

@@ -13,11 +13,11 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from skate.engine.client import errors
+from skate.engine.client.trail import error_text
 from skate.engine.object_store import serialization
 from skate.engine.spec import messages as m
 from skate.engine.worker import arguments
 from skate.engine.worker.actor import ActorHost, refuse_group
-from skate.engine.worker.events import error_text
 from skate.engine.worker.execution import CANCELLED, DYNAMIC, OK, STREAMING
 from skate.engine.worker.link import Bound, Link
 from skate.engine.worker.runtime import Running, WorkerRuntime, current

@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from skate import run_format
 from skate.config import FLUSH_WATCH_S
 from skate.engine.client import errors
+from skate.engine.client.trail import task_numbers
 from skate.engine.spec import messages as m, task_events
-from skate.engine.spec.ids import owner_of
 from skate.engine.transport.channel import Channel, ChannelClosedError
 from skate.engine.worker.interrupts import RETRY_S, call_user
 
@@ -148,19 +149,20 @@ class Control:
         main_call = runtime.main_call
         if main_call is not None:
             running.append(main_call)
-        had_rows = bool(runtime.events.rows)
+        trail = runtime.trail
+        had_rows = trail.is_waiting
         before_us = time.time_ns() // 1000 - int(EVENTS_TICK_S * 1e6)
         for call in running:
             if not call.is_reported and 0 < call.start_us <= before_us:
                 call.is_reported = True
-                runtime.events.rows.append(
-                    (
-                        call.call.task, call.call.attempt, call.bound.template.name, runtime.event_kind, task_events.RUNNING,
-                        runtime.worker, runtime.actor, b"", call.start_us, 0, "", owner_of(call.call.task),
+                trail.rows.append(
+                    run_format.pack_row(
+                        runtime.event_kind + 1, task_events.RUNNING, call.call.attempt, runtime.worker, call.start_us,
+                        trail.name(call.bound.template.name), *task_numbers(call.call.task), 0,
                     )
                 )  # fmt: skip
-        if runtime.events.rows:
-            runtime.events.flush()
+        if trail.is_waiting:
+            trail.flush()
         runtime.client.housekeep()
         return had_rows or bool(running)
 
@@ -180,6 +182,18 @@ class Control:
                     runtime.cancel(order.task, order.recursive)
                 elif kind is m.DumpStack:
                     self._channel.send(_encode(m.StackDump(order.request, stacks())))
+                elif kind is m.FlushTrail:
+                    for name in (
+                        "skate.reporting",
+                        "skate.metrics",
+                    ):  # They stand above the engine: found by name, when they were used.
+                        module = sys.modules.get(name)
+                        if module is not None:
+                            module.flush()
+                    runtime.trail.flush()
+                    with runtime.client.lock:
+                        if not runtime.client.death:
+                            runtime.client.tell_node(m.TrailFlushed())
                 elif kind is m.Exit:
                     if not order.graceful:
                         os._exit(1)

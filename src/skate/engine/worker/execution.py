@@ -7,17 +7,19 @@ Async actors share the parts and await in between (`async_actor`).
 from __future__ import annotations
 
 import pickle
+import struct
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
+from skate import run_format
 from skate.config import INLINE_BYTES_MAX
 from skate.engine.client import errors
+from skate.engine.client.trail import ROWS_MAX, detail_of, error_text
 from skate.engine.object_store import serialization
 from skate.engine.object_store.serialization import Packed, pack
 from skate.engine.spec import messages as m, task_events
-from skate.engine.spec.ids import owner_of, return_id
+from skate.engine.spec.ids import return_id
 from skate.engine.worker import arguments
-from skate.engine.worker.events import ROWS_MAX, error_text
 from skate.engine.worker.interrupts import call_user
 from skate.engine.worker.leaving import leave
 from skate.engine.worker.link import Bound, Link
@@ -35,6 +37,10 @@ _NO_ARGUMENTS = arguments.NO_ARGUMENTS
 STREAMING, DYNAMIC = -1, -2
 QUICK_US = 1000
 OK, FAILED, CANCELLED, EXITED = 0, 1, 2, 3
+_TRACEBACK_MAX = 8000
+_owner_and_number = struct.Struct(">4xI4xI").unpack
+_pack_row = run_format.ROW.pack
+_DURATION_MAX = run_format.DURATION_MAX
 _EVENT_STATUS = (task_events.FINISHED, task_events.FAILED, task_events.CANCELLED, task_events.FINISHED)
 
 
@@ -46,6 +52,7 @@ class Executor:
         self._client = runtime.client
         self.bind: Callable[[Bound], Any] = runtime.functions.bind  # An actor's host binds methods instead.
         self.event_kind = task_events.TASK
+        self._worker = runtime.worker
         self.actor = b""
         self.actor_class = ""
 
@@ -91,16 +98,46 @@ class Executor:
         end_us = end_ns // 1000
         outcome.duration_us = max(0, end_us - running.start_us)
         running.bound.is_quick = outcome.duration_us < QUICK_US
-        rows = runtime.events.rows
-        rows.append(
-            (
-                call.task, call.attempt, running.bound.template.name, self.event_kind, _EVENT_STATUS[outcome.status],
-                runtime.worker, self.actor, b"", running.start_us, end_us, error_row, owner_of(call.task),
+        trail = runtime.trail
+        bound = running.bound
+        name = bound.name_number
+        if not name:
+            name = bound.name_number = trail.name(bound.template.name)
+        rows = trail.rows
+        owner, number = _owner_and_number(call.task)
+        if outcome.duration_us <= _DURATION_MAX:  # 0.4 µs, written out.
+            rows.append(
+                _pack_row(
+                    self.event_kind + 1, _EVENT_STATUS[outcome.status], call.attempt, self._worker, running.start_us, name, owner, number,
+                    outcome.duration_us,
+                )
+            )  # fmt: skip
+        else:
+            rows.append(
+                run_format.pack_row(
+                    self.event_kind + 1, _EVENT_STATUS[outcome.status], call.attempt, self._worker, running.start_us, name, owner, number,
+                    outcome.duration_us,
+                )
+            )  # fmt: skip
+        if error_row and outcome.status == FAILED:
+            trail.error(
+                call.task, call.attempt, bound.template.name, error_row, lambda: self._error_detail(running, outcome, error_row)
             )
-        )  # fmt: skip
         running.link.results.add(outcome, end_ns)
         if len(rows) >= ROWS_MAX:
-            runtime.events.flush()
+            trail.flush()
+
+    def _error_detail(self, running: Running, outcome: m.Outcome, text: str) -> bytes:
+        """What a page about this failure shows, as JSON."""
+        call = running.call
+        fields = pickle.loads(outcome.data)
+        kind, _, message = text.partition(": ")
+        return detail_of({
+            "task": call.task.hex(), "attempt": call.attempt, "name": running.bound.template.name, "type": kind, "message": message,
+            "traceback": str(fields.get("traceback", ""))[-_TRACEBACK_MAX:], "worker": self._worker, "pid": self._runtime.pid,
+            "start_us": running.start_us, "duration_us": outcome.duration_us, "args_bytes": len(call.args),
+            "actor_class": self.actor_class, "is_retried": bool(outcome.retryable),
+        })  # fmt: skip
 
     def _perform(self, link: Link, call: m.Call, bound: Bound, is_main: bool) -> m.Outcome:
         runtime = self._runtime

@@ -30,7 +30,7 @@ def leave(runtime: WorkerRuntime, code: int) -> NoReturn:
     _run_exit_handlers()
     _wait_for_threads()
     runtime.output.flush_idle()
-    runtime.events.flush()
+    runtime.trail.flush()
     for link in runtime.links.all():
         link.results.drain(SEND_PATIENCE_S)
     client = runtime.client

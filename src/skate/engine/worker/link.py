@@ -29,12 +29,13 @@ _WRITE = select.EPOLLOUT
 class Bound:
     """A template, and what this worker made of it."""
 
-    __slots__ = ("function", "is_quick", "label", "retry_types", "template")
+    __slots__ = ("function", "is_quick", "label", "name_number", "retry_types", "template")
 
     def __init__(self, template: m.Template) -> None:
         self.template = template
         self.function: Callable[..., Any] | None = None  # Unpickled at the first call.
         self.label = template.name
+        self.name_number = 0  # In this worker's trail; 0: not asked for yet.
         self.is_quick = False  # Its last call was: outcomes may be held back while the next one runs.
         self.retry_types: tuple[type[BaseException], ...] | None = None
 

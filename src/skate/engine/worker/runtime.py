@@ -14,13 +14,13 @@ from _thread import get_ident
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
+from time import time_ns
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from skate.engine.spec import messages as m, task_events
 from skate.engine.spec.boot import WorkerBoot
 from skate.engine.spec.resources import to_amounts
 from skate.engine.worker.environment import Environment
-from skate.engine.worker.events import Events
 from skate.engine.worker.functions import Functions
 from skate.engine.worker.interrupts import Interrupts
 from skate.engine.worker.link import Bound, Link, Links
@@ -70,7 +70,8 @@ class WorkerRuntime:
         self.job = boot.job_info.job
         self.output = Output()
         self.environment = Environment(boot)
-        self.events = Events(client)
+        self.trail = client.trail
+        self.block_start_ns = 0
         self.functions = Functions(client)
         self.links = Links()
         self.links.on_cancel = self.cancel
@@ -161,6 +162,7 @@ class WorkerRuntime:
         self._block_depth += 1
         if self._block_depth > 1:
             return
+        self.block_start_ns = time_ns()
         running = self.main_call
         if running is not None:
             running.link.results.flush()
@@ -175,6 +177,8 @@ class WorkerRuntime:
         self._block_depth -= 1
         if self._block_depth:
             return
+        if self.main_call is not None:
+            self.trail.blocked(self.main_call.call.task, self.block_start_ns)
         with self.client.lock:
             self.client.tell_node(m.Unblocked())
         running = self.main_call

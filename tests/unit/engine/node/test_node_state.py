@@ -8,14 +8,14 @@ from skate.engine.spec import messages as m, task_events as t
 
 def batch(first: int, count: int) -> m.Events:
     rows: list[t.Row] = [
-        (b"task%012d" % number, 0, "square", t.TASK, t.FINISHED, 2, b"", b"", 1, 2, "", 1)
+        (b"\0\0\0\0\0\0\0\1" + number.to_bytes(8, "big"), 0, "square", t.TASK, t.FINISHED, 2, b"", b"", 1, 2, "", 1)
         for number in range(first, first + count)
     ]
-    return m.Events(t.encode_rows(rows), count)
+    return m.Events(t.pack_attempts(rows, {"square": 7}), count, [(7, "square")])
 
 
 def numbers(rows: list[t.Row]) -> list[int]:
-    return [int(row[0][4:]) for row in rows]
+    return [int.from_bytes(row[0][8:], "big") for row in rows]
 
 
 def test_the_newest_rows_come_oldest_first() -> None:
@@ -37,22 +37,24 @@ def test_old_batches_are_dropped_and_counted() -> None:
     assert numbers(events.rows(1000)) == list(range(80, 100))
 
 
-def test_all_rows_become_one_list_without_decoding() -> None:
-    events = TaskEvents()
-    for start, count in ((0, 3), (3, 100), (103, 70_000)):  # One for each form of the header.
-        events.add(batch(start, count))
+def test_a_row_comes_back_with_its_name_times_and_error() -> None:
+    events = TaskEvents(tag=b"tag!")
+    task = b"tag!" + (3).to_bytes(4, "big") + (9).to_bytes(8, "big")
+    long_us = 3 * 3600 * 1_000_000  # Longer than fits into a row in microseconds.
+    row: t.Row = (task, 2, "square", t.ACTOR_CALL, t.FAILED, 5, b"actor", b"", 1_000, 1_000 + long_us, "ValueError: no", 3)
+    events.actors[5] = b"actor"
+    events.add(m.Events(t.pack_attempts([row], {"square": 7}), 1, [(7, "square")], [(task, 2, "square", "ValueError: no", b"")]))
 
-    assert numbers(t.decode_rows(events.encoded())) == list(range(70_103))
+    assert events.rows(1) == [row]
 
 
-def test_a_malformed_batch_hides_no_other() -> None:
+def test_what_is_no_row_is_left_out() -> None:
     events = TaskEvents()
     events.add(batch(0, 2))
     events.add(m.Events(b"\xa3abc", 1))
     events.add(batch(2, 2))
 
     assert numbers(events.rows(10)) == [0, 1, 2, 3]
-    assert numbers(t.decode_rows(events.encoded())) == [0, 1, 2, 3]
 
 
 def test_metrics_of_several_processes_add_up() -> None:

@@ -25,8 +25,9 @@ import msgspec
 
 from skate.engine.client import errors
 from skate.engine.client.tasks import Slot
+from skate.engine.node.state import TaskEvents
 from skate.engine.object_store.serialization import ERROR, pack, unpack, unpack_stored
-from skate.engine.spec import messages as m, task_events
+from skate.engine.spec import messages as m
 from skate.engine.spec.boot import JobInfo, WorkerBoot
 from skate.engine.spec.ids import return_id
 from skate.engine.transport import tokens
@@ -220,7 +221,10 @@ class Node:
 
     def rows(self) -> list[Any]:
         """Task events that have come."""
-        return [row for events in self.got(m.Events) for row in task_events.decode_rows(events.data)]
+        kept = TaskEvents(tag=TAG)
+        for message in self.got(m.Events):
+            kept.add(message)
+        return kept.rows(kept.count)
 
     def counts(self) -> dict[tuple[bytes, Any], int]:
         """What the worker's AddRefs and DropRefs come to, by (id, holder)."""

@@ -1,0 +1,1 @@
+"""The web UI: reads run files (`runfile`), serves and shows them. It uses the public API only."""
