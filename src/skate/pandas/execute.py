@@ -1,12 +1,245 @@
-"""Execute a plan."""
+"""Execute a plan: first which node must make which columns and whether in order, then one Polars query, then pandas' blocks.
+
+A node that is executed a second time is kept (its columns that were asked for), because pandas would have computed it once.
+"""
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Iterable
 from typing import Any
 
-from skate.pandas.plan import Plan
+import numpy as np
+import pandas as pd
+import polars as pl
+
+from skate.pandas import kinds, ledger
+from skate.pandas.exceptions import CheckError, FallbackError
+from skate.pandas.nodes import ParquetScan, Source, Table
+from skate.pandas.plain import PlainFrame, PlainSeries
+from skate.pandas.plan import Levels, Node, Plan, RowNumbers
+from skate.pandas.settings import settings
+
+# A child of a fork must not use Polars' threads, which it does not have.
+_forked = False
+
+
+def _after_fork() -> None:
+    global _forked
+    _forked = True
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class Unlowered(Exception):
+    """The plan can't be executed by Polars, for the reason given."""
+
+
+def collect(base: Node, exprs: dict[str, pl.Expr], *, ordered: bool = True) -> pl.DataFrame:
+    """The expressions over the rows of the base.
+
+    Raises:
+        Unlowered: This process can't execute plans, or Polars refused.
+    """
+    if _forked:
+        raise Unlowered("a forked process has none of Polars' threads")
+    roots: set[str] = set()
+    for expr in exprs.values():
+        roots.update(expr.meta.root_names())
+    try:
+        frame = _lower(base, frozenset(roots), ordered)
+        return frame.select(*(expr.alias(name) for name, expr in exprs.items())).collect()
+    except pl.exceptions.PolarsError as error:
+        raise Unlowered(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
+
+
+def optimised(base: Node, exprs: dict[str, pl.Expr]) -> str:
+    """Polars' own optimised plan, as text."""
+    roots = frozenset(name for expr in exprs.values() for name in expr.meta.root_names())
+    frame = _lower(base, roots, True, count=False)
+    return frame.select(*(expr.alias(name) for name, expr in exprs.items())).explain()
+
+
+def _lower(base: Node, roots: frozenset[str], ordered: bool, *, count: bool = True) -> pl.LazyFrame:
+    topological = _children_first(base)
+    needed: dict[int, frozenset[str]] = {base.id: roots}
+    order: dict[int, bool] = {base.id: ordered}
+    reached: set[int] = {base.id}
+    kept: set[int] = set()
+    for node in reversed(topological):
+        if node.id not in reached:
+            continue
+        wanted = needed[node.id]
+        # Row numbers mean the order of rows.
+        in_order = order[node.id] or node.row_name in wanted
+        order[node.id] = in_order
+        if count and not isinstance(node, (Source, Table)):
+            node.runs += 1
+            if node.runs > 1 and node.inputs:
+                kept.add(node.id)
+                continue
+        for child, wants in zip(node.inputs, node.wants(wanted), strict=True):
+            reached.add(child.id)
+            needed[child.id] = needed.get(child.id, frozenset()) | wants
+            order[child.id] = order.get(child.id, False) or (in_order and node.keeps_order) or node.needs_order
+    frames: dict[int, pl.LazyFrame] = {}
+    for node in topological:
+        if node.id not in reached:
+            continue
+        wanted = needed[node.id]
+        plain = wanted - {node.row_name}
+        if node.id in kept:
+            frame = _keep(node, plain)
+        else:
+            frame = node.build([frames[child.id] for child in node.inputs], plain, order[node.id])
+        if node.row_name in wanted:
+            frame = frame.with_row_index(node.row_name)
+        frames[node.id] = frame
+    return frames[base.id]
+
+
+def _keep(node: Node, names: frozenset[str]) -> pl.LazyFrame:
+    """The node's rows from its cache, which is extended by the columns that it does not have yet (rows come in the same order each time)."""
+    cached = node.cached
+    missing = [name for name in names if cached is None or name not in cached.columns]
+    if cached is None or missing:
+        runs, node.runs = node.runs, 0
+        wanted = frozenset(missing)
+        lowered = _lower(node, wanted, True)
+        if missing:
+            fresh = lowered.select(missing).collect()
+        else:  # Only the number of rows is asked for, and a frame without columns has none.
+            fresh = pl.DataFrame({"__none": pl.repeat(None, lowered.select(pl.len()).collect().item(), eager=True)})
+        node.runs = runs
+        node.cached = fresh if cached is None else cached.hstack(fresh)
+    assert node.cached is not None
+    return node.cached.lazy()
+
+
+def _children_first(base: Node) -> list[Node]:
+    seen: set[int] = set()
+    out: list[Node] = []
+    stack: list[tuple[Node, bool]] = [(base, False)]
+    while stack:
+        node, is_done = stack.pop()
+        if is_done:
+            out.append(node)
+        elif node.id not in seen:
+            seen.add(node.id)
+            stack.append((node, True))
+            stack.extend((child, False) for child in node.inputs)
+    return out
+
+
+# ---------------------------------------------------------------- results for pandas
 
 
 def result_of(plan: Plan) -> Any:
-    """The plain pandas object that the plan describes."""
-    return plan.replay()
+    """The plain pandas object that the plan describes; computed once."""
+    with plan.lock:
+        if plan.result is None:
+            plan.result = _compute(plan)
+        return plan.result
+
+
+def forget(plan: Plan) -> None:
+    plan.result = None
+
+
+def _compute(plan: Plan) -> Any:
+    started = time.perf_counter()
+    if is_better_left_to_pandas(plan):
+        result = plan.replay()
+        ledger.record(
+            plan, "pandas", time.perf_counter() - started, len(result), "" if plan.what == "source" else "pandas is as fast here"
+        )
+        return result
+    try:
+        result = native(plan)
+    except Unlowered as reason:
+        if settings.fallback_is_error:
+            raise FallbackError(f"{plan.what} was left to pandas: {reason}") from reason
+        result = plan.replay()
+        ledger.record(plan, "pandas", time.perf_counter() - started, len(result), str(reason))
+        return result
+    ledger.record(plan, "polars", time.perf_counter() - started, len(result), "")
+    if settings.check:
+        compare(plan, result)
+    return result
+
+
+def is_better_left_to_pandas(plan: Plan) -> bool:
+    """Element-wise work over a frame that pandas holds: NumPy does it as fast, and nothing is converted."""
+    if settings.check and plan.what != "source":
+        return False
+    if isinstance(plan.base, ParquetScan):
+        return plan.is_whole_scan
+    return isinstance(plan.base, Source) and not any(column.is_heavy for column in plan.all_columns())
+
+
+def native(plan: Plan) -> Any:
+    """Compute the plan with Polars.
+
+    Raises:
+        Unlowered: It can't be.
+    """
+    exprs = {f"{i}": column.expr for i, column in enumerate(plan.columns.values())}
+    if isinstance(plan.index, Levels):
+        exprs.update({f"i{i}": column.expr for i, column in enumerate(plan.index.columns)})
+    elif not exprs:
+        raise Unlowered("a frame without columns")
+    table = collect(plan.base, exprs)
+    try:
+        return to_pandas(plan, table)
+    except ValueError as error:
+        raise Unlowered(str(error)) from error
+
+
+def to_pandas(plan: Plan, table: pl.DataFrame) -> Any:
+    index: Any
+    if isinstance(plan.index, RowNumbers):
+        start, step = plan.index.start, plan.index.step
+        index = pd.RangeIndex(start, start + step * table.height, step, name=plan.index.name)
+    else:
+        arrays = [
+            pd.Index(kinds.to_pandas_array(table[f"i{i}"], column.dtype), name=name)
+            for i, (name, column) in enumerate(zip(plan.index.names, plan.index.columns, strict=True))
+        ]
+        index = arrays[0] if len(arrays) == 1 else pd.MultiIndex.from_arrays(arrays, names=plan.index.names)
+    if plan.is_series:
+        (label, column), *_ = plan.columns.items()
+        values = kinds.to_pandas_array(table["0"], column.dtype)
+        return PlainSeries(values, index=index, name=label, copy=isinstance(values, np.ndarray) and not values.flags.writeable)
+    data = {i: kinds.to_pandas_array(table[f"{i}"], column.dtype) for i, column in enumerate(plan.columns.values())}
+    frame = PlainFrame(data, index=index)
+    frame.columns = labels_of(plan)
+    return frame
+
+
+def labels_of(plan: Plan) -> Any:
+    labels = list(plan.columns)
+    if plan.column_names is not None:
+        return pd.MultiIndex.from_tuples(labels, names=plan.column_names)
+    if not labels:
+        return pd.RangeIndex(0)
+    return pd.Index(labels, tupleize_cols=False)
+
+
+def compare(plan: Plan, result: Any) -> None:
+    """The check mode: the same by pandas.
+
+    Raises:
+        CheckError: They differ.
+    """
+    expected = plan.replay()
+    test: Any = pd.testing.assert_series_equal if plan.is_series else pd.testing.assert_frame_equal
+    try:
+        if plan.tie_order_free:
+            keys: Iterable[Any] = result.index.argsort(kind="stable"), expected.index.argsort(kind="stable")
+            mine, theirs = keys
+            result, expected = result.iloc[mine], expected.iloc[theirs]
+        test(result, expected, check_freq=False)
+    except AssertionError as error:
+        raise CheckError(f"{plan.what} differs from pandas: {error}") from error

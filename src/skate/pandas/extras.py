@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
-
 from skate.pandas import lazy
+from skate.pandas.plain import PlainFrame, PlainSeries
 
 
 def from_pandas(value: Any) -> Any:
@@ -15,7 +14,7 @@ def from_pandas(value: Any) -> Any:
     Raises:
         TypeError: Neither a DataFrame nor a Series.
     """
-    if not isinstance(value, (pd.DataFrame, pd.Series)):
+    if not isinstance(value, (PlainFrame, PlainSeries)):
         raise TypeError(f"from_pandas takes a pandas DataFrame or Series, and this is a {type(value).__name__}")
     return lazy.adopt(value.copy(deep=False)) if type(value) in lazy.classes else value
 

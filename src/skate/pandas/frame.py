@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
-import pandas as pd
 from pandas.core.generic import NDFrame
 
-from skate.pandas import lazy, udf
+from skate.pandas import execute, groupby, lazy, ops, query, udf
+from skate.pandas.locating import Loc
 from skate.pandas.metaclass import DropIn
+from skate.pandas.plain import PlainFrame, PlainSeries
 
-_COLUMNS = pd.DataFrame.columns
-_INDEX = pd.DataFrame.index
+_COLUMNS = PlainFrame.columns
 
 
-class DataFrame(pd.DataFrame, metaclass=DropIn):
-    _sk_stands_for = pd.DataFrame
+class DataFrame(PlainFrame, metaclass=DropIn):
+    _sk_stands_for = PlainFrame
 
     # ------------------------------------------------------------- the seam
 
@@ -36,7 +37,7 @@ class DataFrame(pd.DataFrame, metaclass=DropIn):
         return Series
 
     def _constructor_sliced_from_mgr(self, mgr: Any, axes: Any) -> Any:
-        series: Any = object.__new__(lazy.classes[pd.Series])
+        series: Any = object.__new__(lazy.classes[PlainSeries])
         NDFrame.__init__(series, mgr)
         series.__dict__["_name"] = None
         return series if type(self) is DataFrame else self._constructor_sliced(series)
@@ -51,6 +52,191 @@ class DataFrame(pd.DataFrame, metaclass=DropIn):
         if type(self) is DataFrame:
             return lazy.reduce_as_pandas(self)
         return super().__reduce_ex__(protocol)
+
+    # ------------------------------------------------------------- what is known without executing
+
+    @property
+    def columns(self) -> Any:
+        plan = lazy.planned(self)
+        return _COLUMNS.__get__(self, DataFrame) if plan is None else execute.labels_of(plan)
+
+    @columns.setter
+    def columns(self, labels: Any) -> None:
+        _COLUMNS.__set__(self, labels)
+
+    @property
+    def dtypes(self) -> Any:
+        plan = lazy.planned(self)
+        if plan is None:
+            return PlainFrame.dtypes.fget(self)
+        return lazy.adopt(PlainSeries([column.dtype for column in plan.columns.values()], index=self.columns, dtype=object))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        plan = lazy.planned(self)
+        return PlainFrame.shape.fget(self) if plan is None else (len(self), len(plan.columns))
+
+    @property
+    def ndim(self) -> int:
+        return 2
+
+    def __len__(self) -> int:
+        plan = lazy.planned(self)
+        if plan is not None:
+            rows = ops.length(plan)
+            if rows is not None:
+                return rows
+        return super().__len__()
+
+    # ------------------------------------------------------------- planned operations
+
+    def __getitem__(self, key: Any) -> Any:
+        made = ops.getitem(self, key)
+        return super().__getitem__(key) if made is NotImplemented else made
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        plan = ops.plan_of(self)
+        if plan is not None:
+            made = ops.assign(plan, key, value)
+            if made is not None:
+                self.__dict__.pop("_mgr", None)
+                self.__dict__.pop("_sk_resident", None)
+                self.__dict__["_sk_plan"] = made
+                return
+            ops.leave(self, f"[{key!r}] =")
+        super().__setitem__(key, value)
+
+    @property
+    def loc(self) -> Any:
+        return Loc("loc", self)
+
+    def assign(self, **kwargs: Any) -> Any:
+        if ops.plan_of(self) is None:
+            return super().assign(**kwargs)
+        frame = self.copy()
+        for label, value in kwargs.items():
+            frame[label] = value(frame) if callable(value) else value
+        return frame
+
+    def copy(self, deep: bool = True) -> Any:
+        if lazy.planned(self) is not None and not self.__dict__["_attrs"]:
+            return lazy.share(self)
+        return super().copy(deep=deep)
+
+    def query(self, expr: Any, *, inplace: Any = False, **kwargs: Any) -> Any:
+        if inplace is False and isinstance(expr, str) and not kwargs and ops.plan_of(self) is not None:
+            mask = query.evaluate(self, expr, sys._getframe(1))
+            if mask is not NotImplemented:
+                made = ops.getitem(self, mask)
+                if made is not NotImplemented:
+                    return made
+            ops.leave(self, "query")
+        kwargs["level"] = kwargs.pop("level", 0) + 1
+        return super().query(expr, inplace=inplace, **kwargs)
+
+    def head(self, n: int = 5) -> Any:
+        made = ops.head(self, n)
+        return super().head(n) if made is NotImplemented else made
+
+    def rename(self, mapper: Any = None, *, index: Any = None, columns: Any = None, axis: Any = None, **kwargs: Any) -> Any:
+        if mapper is None and index is None and axis is None and columns is not None and not kwargs:
+            made = ops.rename(self, columns)
+            if made is not NotImplemented:
+                return made
+        return super().rename(mapper, index=index, columns=columns, axis=axis, **kwargs)
+
+    def drop(self, labels: Any = None, *, axis: Any = 0, index: Any = None, columns: Any = None, **kwargs: Any) -> Any:
+        gone = columns if labels is None and index is None else labels if axis in (1, "columns") and columns is None else None
+        if gone is not None and not kwargs:
+            made = ops.drop(self, gone)
+            if made is not NotImplemented:
+                return made
+        return super().drop(labels, axis=axis, index=index, columns=columns, **kwargs)
+
+    def sort_values(
+        self, by: Any, *, axis: Any = 0, ascending: Any = True, inplace: Any = False, kind: Any = "quicksort", na_position: Any = "last",
+        ignore_index: Any = False, key: Any = None,
+    ) -> Any:  # fmt: skip
+        if axis in (0, "index") and inplace is False and key is None and isinstance(ignore_index, bool):
+            made = ops.sort_values(self, by, ascending, kind, na_position, ignore_index)
+            if made is not NotImplemented:
+                return made
+        return super().sort_values(
+            by,
+            axis=axis,
+            ascending=ascending,
+            inplace=inplace,
+            kind=kind,
+            na_position=na_position,
+            ignore_index=ignore_index,
+            key=key,
+        )
+
+    def drop_duplicates(self, subset: Any = None, *, keep: Any = "first", inplace: Any = False, ignore_index: Any = False) -> Any:
+        if inplace is False and isinstance(ignore_index, bool):
+            made = ops.drop_duplicates(self, subset, keep, ignore_index)
+            if made is not NotImplemented:
+                return made
+        return super().drop_duplicates(subset, keep=keep, inplace=inplace, ignore_index=ignore_index)
+
+    def dropna(self, *, axis: Any = 0, subset: Any = None, inplace: Any = False, ignore_index: Any = False, **kwargs: Any) -> Any:
+        if axis in (0, "index") and inplace is False and ignore_index is False and set(kwargs) <= {"how"}:
+            made = ops.dropna(self, subset, kwargs.get("how", "any"))
+            if made is not NotImplemented:
+                return made
+        return super().dropna(axis=axis, subset=subset, inplace=inplace, ignore_index=ignore_index, **kwargs)
+
+    def reset_index(self, level: Any = None, *, drop: Any = False, inplace: Any = False, **kwargs: Any) -> Any:
+        if level is None and inplace is False and isinstance(drop, bool) and not kwargs and lazy.planned(self) is not None:
+            made = ops.reset_index(self, drop)
+            if made is not NotImplemented:
+                return made
+        return super().reset_index(level, drop=drop, inplace=inplace, **kwargs)
+
+    def set_index(
+        self, keys: Any, *, drop: Any = True, append: Any = False, inplace: Any = False, verify_integrity: Any = False
+    ) -> Any:
+        if drop is True and append is False and inplace is False and verify_integrity is False and lazy.planned(self) is not None:
+            made = ops.set_index(self, keys)
+            if made is not NotImplemented:
+                return made
+        return super().set_index(keys, drop=drop, append=append, inplace=inplace, verify_integrity=verify_integrity)
+
+    def merge(
+        self, right: Any, how: Any = "inner", on: Any = None, left_on: Any = None, right_on: Any = None, left_index: Any = False,
+        right_index: Any = False, sort: Any = False, suffixes: Any = ("_x", "_y"), **kwargs: Any,
+    ) -> Any:  # fmt: skip
+        if not (left_index or right_index or sort or kwargs) and isinstance(right, PlainFrame):
+            if on is None and left_on is None and right_on is None:
+                on = [label for label in self.columns if label in right.columns] or None
+                made = NotImplemented if on is None else ops.merge(self, right, how, on, on, suffixes)
+                on = None
+            elif on is not None:
+                made = (
+                    NotImplemented
+                    if left_on is not None or right_on is not None
+                    else ops.merge(self, right, how, on, on, suffixes)
+                )
+            else:
+                made = ops.merge(self, right, how, left_on, right_on, suffixes)
+            if made is not NotImplemented:
+                return made
+            ops.leave(self, f"merge how={how!r}")
+        return super().merge(
+            right, how=how, on=on, left_on=left_on, right_on=right_on, left_index=left_index, right_index=right_index, sort=sort,
+            suffixes=suffixes, **kwargs,
+        )  # fmt: skip
+
+    def groupby(
+        self, by: Any = None, level: Any = None, *, as_index: Any = True, sort: Any = True, group_keys: Any = True, observed: Any = True,
+        dropna: Any = True,
+    ) -> Any:  # fmt: skip
+        options = {"as_index": as_index, "sort": sort, "group_keys": group_keys, "observed": observed, "dropna": dropna}
+        if level is None and all(isinstance(option, bool) for option in options.values()):
+            made = groupby.group(self, by, options)
+            if made is not NotImplemented:
+                return made
+        return super().groupby(by=by, level=level, **options)
 
     # ------------------------------------------------------------- Python functions
 
@@ -77,11 +263,12 @@ class DataFrame(pd.DataFrame, metaclass=DropIn):
 
     # ------------------------------------------------------------- ways out
 
-    def to_pandas(self) -> pd.DataFrame:
+    def to_pandas(self) -> PlainFrame:
         """This frame as pandas' own class, sharing its memory (copy-on-write keeps the two apart)."""
         return lazy.to_pandas(self)
 
 
 DataFrame.__module__ = "pandas"
-DataFrame.__doc__ = pd.DataFrame.__doc__
-lazy.classes[pd.DataFrame] = DataFrame
+DataFrame.__doc__ = PlainFrame.__doc__
+lazy.classes[PlainFrame] = DataFrame
+lazy.ours.add(DataFrame)

@@ -2,7 +2,7 @@
 
 A DataFrame or Series of ours either has `_mgr` in its `__dict__`, as pandas' own do, and then costs nothing more than they, or it has
 a `Plan` under `_sk_plan` and no `_mgr`; then Python asks `__getattr__` for it, and that is where the plan is executed. So any method
-of pandas that is not overridden, and any library that takes a `pd.DataFrame`, works on a planned frame without knowing.
+of pandas that is not overridden, and any library that takes a `PlainFrame`, works on a planned frame without knowing.
 This is the one place that touches what pandas does not publish; `versions.py` checks at import that it looks as expected.
 """
 
@@ -11,15 +11,16 @@ from __future__ import annotations
 import copyreg
 from typing import Any, cast
 
-import pandas as pd
 from pandas.core.flags import Flags
 from pandas.core.generic import NDFrame
 
+from skate.pandas.plain import PlainFrame, PlainSeries
 from skate.pandas.plan import Plan
 from skate.pandas.settings import settings
 
 # Ours by pandas' own class; filled by frame.py and series.py, which need this module first.
 classes: dict[type, type] = {}
+ours: set[type] = set()  # The values of `classes`.
 
 
 def adopt(value: Any) -> Any:
@@ -72,11 +73,11 @@ def snapshot(value: Any) -> Any:
 
 
 def new_frame(plan: Plan) -> Any:
-    return _new(classes[pd.DataFrame], plan)
+    return _new(classes[PlainFrame], plan)
 
 
 def new_series(plan: Plan) -> Any:
-    series = _new(classes[pd.Series], plan)
+    series = _new(classes[PlainSeries], plan)
     object.__setattr__(series, "_name", next(iter(plan.columns)))
     return series
 
@@ -120,6 +121,18 @@ def manager_of(value: Any) -> Any:
         raise AttributeError(f"{type(value).__name__!r} object has no attribute '_mgr'")
     with plan.lock:
         if "_mgr" not in state:
-            state["_mgr"] = execute.result_of(plan)._mgr
+            # Other plans may hold the result: this frame's later changes must not reach it.
+            state["_mgr"] = execute.result_of(plan)._mgr.copy(deep=False)
             state.pop("_sk_plan", None)
     return state["_mgr"]
+
+
+def share(value: Any) -> Any:
+    """Another object of ours with the same plan or blocks, which later changes of `value` don't reach."""
+    plan = planned(value)
+    if plan is not None:
+        other = _new(type(value), plan)
+        if value.ndim == 1:
+            object.__setattr__(other, "_name", value._name)
+        return other
+    return adopt(snapshot(value))

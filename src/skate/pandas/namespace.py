@@ -16,9 +16,19 @@ from pandas.io.parsers import TextFileReader
 
 from skate.pandas import lazy
 from skate.pandas.frame import DataFrame
+from skate.pandas.readers import read_parquet
 from skate.pandas.series import Series
 
-REPLACED: dict[str, Any] = {"DataFrame": DataFrame, "Series": Series}
+
+def _merge(left: Any, right: Any, *args: Any, **kwargs: Any) -> Any:
+    if type(left) in lazy.ours:
+        return left.merge(right, *args, **kwargs)
+    return lazy.adopt(_real_merge(left, right, *args, **kwargs))
+
+
+_real_merge = pd.merge
+_merge = functools.wraps(pd.merge)(_merge)
+REPLACED: dict[str, Any] = {"DataFrame": DataFrame, "Series": Series, "merge": _merge, "read_parquet": read_parquet}
 
 
 def get(name: str) -> Any:

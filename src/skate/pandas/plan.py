@@ -132,9 +132,12 @@ class Plan:
     replay: Callable[[], Any]
     what: str = ""
     line: tuple[str, int] | None = None
-    column_names: Any = None  # The name of the columns' own index (`df.columns.name`) is always None for planned frames.
+    column_names: Any = None  # Names of the columns' levels, when labels are tuples of a MultiIndex.
     is_series: bool = False
     tie_order_free: bool = False  # pandas' own order of equal keys is an accident of its unstable sort.
+    is_complete: bool = True  # False: the frame also has columns that are not planned.
+    is_whole_scan: bool = False  # Every column of a file and nothing else: pandas' own reader does that as well.
+    result: Any = None
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def all_columns(self) -> list[Column]:

@@ -8,12 +8,15 @@ from typing import Any
 import pandas as pd
 from pandas.core.generic import NDFrame
 
-from skate.pandas import lazy, udf
+from skate.pandas import accessors, expressions as ex, lazy, ops, udf
+from skate.pandas.accessors import AccessorProperty
+from skate.pandas.locating import Loc
 from skate.pandas.metaclass import DropIn
+from skate.pandas.plain import PlainFrame, PlainSeries
 
 
-class Series(pd.Series, metaclass=DropIn):
-    _sk_stands_for = pd.Series
+class Series(PlainSeries, metaclass=DropIn):
+    _sk_stands_for = PlainSeries
 
     # ------------------------------------------------------------- the seam
 
@@ -29,10 +32,10 @@ class Series(pd.Series, metaclass=DropIn):
 
     @property
     def _constructor_expanddim(self) -> Callable[..., Any]:
-        return lazy.classes[pd.DataFrame]
+        return lazy.classes[PlainFrame]
 
     def _constructor_expanddim_from_mgr(self, mgr: Any, axes: Any) -> Any:
-        frame: Any = object.__new__(lazy.classes[pd.DataFrame])
+        frame: Any = object.__new__(lazy.classes[PlainFrame])
         NDFrame.__init__(frame, mgr)
         return frame if type(self) is Series else self._constructor_expanddim(frame)
 
@@ -45,6 +48,182 @@ class Series(pd.Series, metaclass=DropIn):
         if type(self) is Series:
             return lazy.reduce_as_pandas(self)
         return super().__reduce_ex__(protocol)
+
+    # ------------------------------------------------------------- what is known without executing
+
+    @property
+    def dtype(self) -> Any:
+        plan = lazy.planned(self)
+        return PlainSeries.dtype.fget(self) if plan is None else ops.the_column(plan).dtype
+
+    @property
+    def dtypes(self) -> Any:
+        return self.dtype
+
+    def __len__(self) -> int:
+        plan = lazy.planned(self)
+        if plan is not None:
+            rows = ops.length(plan)
+            if rows is not None:
+                return rows
+        return super().__len__()
+
+    # ------------------------------------------------------------- planned operations
+
+    def _arith_method(self, other: Any, op: Any) -> Any:
+        name = op.__name__
+        if lazy.is_large(self):
+            reflected = name.startswith("r") and name[1:] in ex.ARITHMETIC
+            made: Any = NotImplemented
+            if reflected:
+                made = ops.binary("arithmetic", name[1:], other, self)
+            elif name in ex.ARITHMETIC:
+                made = ops.binary("arithmetic", name, self, other)
+            if made is not NotImplemented:
+                return made
+            ops.leave(self, name)
+        return super()._arith_method(other, op)
+
+    def _cmp_method(self, other: Any, op: Any) -> Any:
+        if lazy.is_large(self):
+            made = ops.binary("comparison", op.__name__, self, other)
+            if made is not NotImplemented:
+                return made
+            ops.leave(self, op.__name__)
+        return super()._cmp_method(other, op)
+
+    def _logical_method(self, other: Any, op: Any) -> Any:
+        if lazy.is_large(self) and op.__name__ in ex.LOGICAL:
+            made = ops.binary("logical", op.__name__, self, other)
+            if made is not NotImplemented:
+                return made
+            ops.leave(self, op.__name__)
+        return super()._logical_method(other, op)
+
+    def __invert__(self) -> Any:
+        made = ops.elementwise(self, ex.invert, "~", lambda plain: ~plain)
+        return super().__invert__() if made is NotImplemented else made
+
+    def __neg__(self) -> Any:
+        made = ops.elementwise(self, ex.negative, "-", lambda plain: -plain)
+        return super().__neg__() if made is NotImplemented else made
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, PlainSeries):
+            plan = ops.plan_of(self)
+            made = NotImplemented if plan is None else ops.filter_rows(plan, key)
+            if made is not NotImplemented:
+                return made
+        return super().__getitem__(key)
+
+    @property
+    def loc(self) -> Any:
+        return Loc("loc", self)
+
+    def isin(self, values: Any) -> Any:
+        made = ops.is_in(self, values)
+        return super().isin(values) if made is NotImplemented else made
+
+    def between(self, left: Any, right: Any, inclusive: Any = "both") -> Any:
+        if inclusive in ("both", "neither", "left", "right") and lazy.planned(self) is not None:
+            low = self >= left if inclusive in ("both", "left") else self > left
+            return low & (self <= right if inclusive in ("both", "right") else self < right)
+        return super().between(left, right, inclusive=inclusive)
+
+    def isna(self) -> Any:
+        made = ops.elementwise(self, ex.is_missing, "isna", lambda plain: plain.isna())
+        return super().isna() if made is NotImplemented else made
+
+    isnull = isna
+
+    def notna(self) -> Any:
+        made = ops.elementwise(self, lambda column: ex.is_missing(column, negate=True), "notna", lambda plain: plain.notna())
+        return super().notna() if made is NotImplemented else made
+
+    notnull = notna
+
+    def fillna(self, value: Any, *, axis: Any = None, inplace: Any = False, limit: Any = None) -> Any:
+        if axis is None and inplace is False and limit is None and isinstance(value, (int, float, str, pd.Timestamp)):
+            made = ops.elementwise(
+                self, lambda column: ex.fill_missing(column, value), "fillna", lambda plain: plain.fillna(value)
+            )
+            if made is not NotImplemented:
+                return made
+        return super().fillna(value, axis=axis, inplace=inplace, limit=limit)
+
+    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
+        if not args and not kwargs and not isinstance(dtype, dict):
+            made = ops.elementwise(self, lambda column: ex.cast(column, dtype), "astype", lambda plain: plain.astype(dtype))
+            if made is not NotImplemented:
+                return made
+        return super().astype(dtype, *args, **kwargs)
+
+    def copy(self, deep: bool = True) -> Any:
+        if lazy.planned(self) is not None and not self.__dict__["_attrs"]:
+            return lazy.share(self)
+        return super().copy(deep=deep)
+
+    def head(self, n: int = 5) -> Any:
+        made = ops.head(self, n)
+        return super().head(n) if made is NotImplemented else made
+
+    def reset_index(self, level: Any = None, *, drop: Any = False, inplace: Any = False, **kwargs: Any) -> Any:
+        name = (
+            kwargs.pop("name", None)
+            if lazy.planned(self) is not None and isinstance(kwargs.get("name"), str) and not drop
+            else None
+        )
+        series = self if name is None else self.rename(name)
+        if level is None and inplace is False and isinstance(drop, bool) and not kwargs and lazy.planned(self) is not None:
+            made = ops.reset_index(series, drop)
+            if made is not NotImplemented:
+                return made
+        if name is not None:
+            kwargs["name"] = name
+        return super().reset_index(level, drop=drop, inplace=inplace, **kwargs)
+
+    def rename(self, index: Any = None, **kwargs: Any) -> Any:
+        plan = lazy.planned(self)
+        if plan is not None and isinstance(index, str) and not kwargs:
+            return ops.series_result(plan, ops.the_column(plan), index, "rename", lambda: ops.result(plan).rename(index))
+        return super().rename(index, **kwargs)
+
+    def _reduced(self, name: str, args: Any, kwargs: Any) -> Any:
+        if not args and not kwargs and lazy.planned(self) is not None:
+            made = ops.reduce(self, name)
+            if made is not NotImplemented:
+                return made
+        return getattr(super(), name)(*args, **kwargs)
+
+    def sum(self, *args: Any, **kwargs: Any) -> Any:
+        return self._reduced("sum", args, kwargs)
+
+    def mean(self, *args: Any, **kwargs: Any) -> Any:
+        return self._reduced("mean", args, kwargs)
+
+    def min(self, *args: Any, **kwargs: Any) -> Any:
+        return self._reduced("min", args, kwargs)
+
+    def max(self, *args: Any, **kwargs: Any) -> Any:
+        return self._reduced("max", args, kwargs)
+
+    def count(self, *args: Any, **kwargs: Any) -> Any:
+        return self._reduced("count", args, kwargs)
+
+    def nunique(self, *args: Any, **kwargs: Any) -> Any:
+        return self._reduced("nunique", args, kwargs)
+
+    def std(self, *args: Any, **kwargs: Any) -> Any:
+        return self._reduced("std", args, kwargs)
+
+    def var(self, *args: Any, **kwargs: Any) -> Any:
+        return self._reduced("var", args, kwargs)
+
+    def median(self, *args: Any, **kwargs: Any) -> Any:
+        return self._reduced("median", args, kwargs)
+
+    str = AccessorProperty(accessors.PlannedStr, PlainSeries.str)
+    dt = AccessorProperty(accessors.PlannedDt, PlainSeries.dt)
 
     # ------------------------------------------------------------- Python functions
 
@@ -64,11 +243,12 @@ class Series(pd.Series, metaclass=DropIn):
 
     # ------------------------------------------------------------- ways out
 
-    def to_pandas(self) -> pd.Series:
+    def to_pandas(self) -> PlainSeries:
         """This series as pandas' own class, sharing its memory (copy-on-write keeps the two apart)."""
         return lazy.to_pandas(self)
 
 
 Series.__module__ = "pandas"
-Series.__doc__ = pd.Series.__doc__
-lazy.classes[pd.Series] = Series
+Series.__doc__ = PlainSeries.__doc__
+lazy.classes[PlainSeries] = Series
+lazy.ours.add(Series)

@@ -1,0 +1,692 @@
+"""pandas' operations on frames as changes of a plan. Each returns a lazy object, or NotImplemented when pandas does it.
+
+What a plan has not, pandas does: labels that repeat, columns of several levels, attrs. Nothing here executes a plan unless it says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+
+from skate.pandas import execute, expressions as ex, kinds, lazy, ledger
+from skate.pandas.exceptions import FallbackError
+from skate.pandas.nodes import Distinct, Filter, Join, Slice, Sort, Source, column_never_missing
+from skate.pandas.plain import PlainFrame, PlainSeries
+from skate.pandas.plan import Column, IndexSpec, Levels, Node, Plan, RowNumbers
+from skate.pandas.settings import settings
+
+# ---------------------------------------------------------------- plans of what the user holds
+
+
+def plan_of(value: Any) -> Plan | None:
+    """The plan of a frame or series: its own, or one over the blocks that pandas holds, if they are many rows of planned dtypes."""
+    state = value.__dict__
+    manager = state.get("_mgr")
+    if state.get("_attrs") or type(value) not in lazy.ours:
+        return None
+    if manager is None:
+        return state.get("_sk_plan")
+    if manager.shape[-1] < settings.rows_min or not value._flags.allows_duplicate_labels:
+        return None
+    plan: Plan | None = state.get("_sk_resident")
+    if plan is not None and plan.base.matches(manager):  # type: ignore[attr-defined]
+        if value.ndim == 1 and next(iter(plan.columns)) != value._name:
+            return None
+        return plan
+    plan = _resident_series(value) if value.ndim == 1 else _resident_frame(value)
+    if plan is not None:
+        state["_sk_resident"] = plan
+    return plan
+
+
+def _index_of(source: Source, index: Any) -> IndexSpec | None:
+    if isinstance(index, pd.RangeIndex):
+        return RowNumbers(index.name, index.start, index.step)
+    if source.level_names is None:
+        return None
+    return Levels(tuple(index.names), tuple(source.columns[name] for name in source.level_names))
+
+
+def _resident_frame(frame: Any) -> Plan | None:
+    labels = frame._mgr.axes[0]
+    if type(labels) is not pd.Index or labels.name is not None or not labels.is_unique:
+        return None
+    plain = lazy.snapshot(frame)
+    source = Source(plain, frame._mgr)
+    index = _index_of(source, plain.index)
+    if index is None or not source.names:
+        return None
+    columns = {label: source.columns[name] for label, name in source.names.items()}
+    return Plan(source, columns, index, lambda: plain, "source", is_complete=len(columns) == len(labels))
+
+
+def _resident_series(series: Any) -> Plan | None:
+    if kinds.polars_dtype(series.dtype) is None:
+        return None
+    plain = lazy.snapshot(series)
+    source = Source(plain.to_frame("values"), series._mgr)
+    index = _index_of(source, plain.index)
+    if index is None:
+        return None
+    return Plan(source, {series._name: source.columns["values"]}, index, lambda: plain, "source", is_series=True)
+
+
+# ---------------------------------------------------------------- making results
+
+
+def frame_result(
+    base: Node, columns: dict[Any, Column], index: IndexSpec, what: str, replay: Callable[[], Any], **more: Any
+) -> Any:
+    return lazy.new_frame(Plan(base, columns, index, replay, what, ledger.user_line(), **more))
+
+
+def series_result(plan: Plan, column: Column, name: Any, what: str, replay: Callable[[], Any]) -> Any:
+    return lazy.new_series(Plan(plan.base, {name: column}, plan.index, replay, what, ledger.user_line(), is_series=True))
+
+
+def result(plan: Plan) -> Any:
+    return execute.result_of(plan)
+
+
+def the_column(plan: Plan) -> Column:
+    return next(iter(plan.columns.values()))
+
+
+def same_rows(a: Plan, b: Plan) -> bool:
+    """Whether two plans have the same rows in the same order with the same index, so that pandas would have nothing to align."""
+    return a.base is b.base and (a.index is b.index or a.index == b.index)
+
+
+def filtered_index(plan: Plan) -> IndexSpec:
+    """The index of a frame when rows will be left out or moved: row numbers become a column."""
+    if isinstance(plan.index, Levels):
+        return plan.index
+    row = plan.base.row_column()
+    expr = row.expr
+    if plan.index.step != 1:
+        expr = expr * plan.index.step
+    if plan.index.start:
+        expr = expr + plan.index.start
+    return Levels((plan.index.name,), (Column(expr, kinds.INT64),))
+
+
+# ---------------------------------------------------------------- series
+
+
+def binary(kind: str, name: str, left: Any, right: Any) -> Any:
+    """An operator between a series of ours and a series or scalar; `reflected` operators come with a scalar on the left."""
+    left_plan = plan_of(left) if isinstance(left, PlainSeries) else None
+    right_plan = plan_of(right) if isinstance(right, PlainSeries) else None
+    plan = left_plan or right_plan
+    if (
+        plan is None
+        or (isinstance(left, PlainSeries) and left_plan is None)
+        or (isinstance(right, PlainSeries) and right_plan is None)
+    ):
+        return NotImplemented
+    if left_plan is not None and right_plan is not None and not same_rows(left_plan, right_plan):
+        return NotImplemented
+    a: Any = the_column(left_plan) if left_plan is not None else ex.scalar_of(left)
+    b: Any = the_column(right_plan) if right_plan is not None else ex.scalar_of(right)
+    if a is None or b is None:
+        return NotImplemented
+    if kind == "arithmetic":
+        column = ex.arithmetic(name, left if left_plan is None else a, right if right_plan is None else b)
+    elif left_plan is None:
+        return NotImplemented
+    else:
+        column = (ex.comparison if kind == "comparison" else ex.logical)(name, a, right if right_plan is None else b)
+    if column is None:
+        return NotImplemented
+    label = left.name if left_plan is not None else right.name
+    if left_plan is not None and right_plan is not None and not _same_name(left.name, right.name):
+        label = None
+    function = {**ex.ARITHMETIC, **ex.COMPARISONS, **ex.LOGICAL}[name]
+
+    def replay() -> Any:
+        x = result(left_plan) if left_plan is not None else left
+        y = result(right_plan) if right_plan is not None else right
+        return function(x, y)
+
+    return series_result(plan, column, label, name, replay)
+
+
+def _same_name(a: Any, b: Any) -> bool:
+    try:
+        return bool(a == b) and type(a) is type(b)
+    except Exception:
+        return False
+
+
+def elementwise(series: Any, make: Callable[[Column], Column | None], what: str, replay: Callable[[Any], Any]) -> Any:
+    """A function of one series; `replay` does the same to a plain series."""
+    plan = plan_of(series)
+    if plan is None:
+        return NotImplemented
+    column = make(the_column(plan))
+    if column is None:
+        return NotImplemented
+    return series_result(plan, column, series.name, what, lambda: replay(result(plan)))
+
+
+def is_in(series: Any, values: Any) -> Any:
+    plan = plan_of(series)
+    if plan is None:
+        return NotImplemented
+    if isinstance(values, PlainSeries):
+        column = the_column(plan)
+        other = plan_of(values)
+        if other is None:
+            if values.dtype != column.dtype or values.hasnans:
+                return NotImplemented
+            found = kinds.to_polars(values.array._ndarray if hasattr(values.array, "_ndarray") else values.array, "values")
+        else:
+            # The values are few or are needed anyway: they are computed now.
+            candidate = the_column(other)
+            if candidate.dtype != column.dtype or isinstance(other.base, Source):
+                return NotImplemented
+            try:
+                found = execute.collect(other.base, {"values": candidate.clean}, ordered=False)["values"].unique()
+            except execute.Unlowered:
+                return NotImplemented
+            if found.null_count():
+                return NotImplemented
+        frozen = values.copy(deep=False)
+        return elementwise(
+            series, lambda column: ex.is_in(column, found), "isin", lambda plain: plain.isin(lazy.to_pandas(frozen))
+        )
+    if isinstance(values, np.ndarray) and values.ndim == 1:
+        values = values.tolist()
+    if isinstance(values, list):
+        values = list(values)  # The caller may change his.
+    return elementwise(series, lambda column: ex.is_in(column, values), "isin", lambda plain: plain.isin(values))
+
+
+def date_part(series: Any, part: str) -> Any:
+    plan = plan_of(series)
+    if plan is None or not column_never_missing(plan.base, the_column(plan)):
+        return NotImplemented
+    return elementwise(series, lambda column: ex.date_part(column, part), f"dt.{part}", lambda plain: getattr(plain.dt, part))
+
+
+_REDUCTIONS = ("sum", "mean", "min", "max", "count", "nunique", "std", "var", "median")
+
+
+def reduce(series: Any, name: str) -> Any:
+    """A number out of a series that is not computed yet; over blocks that pandas holds, pandas is as fast."""
+    plan = plan_of(series)
+    if plan is None:
+        return NotImplemented
+    if execute.is_better_left_to_pandas(plan):
+        return NotImplemented
+    column = the_column(plan)
+    if name in ("min", "max") and kinds.is_str(column.dtype):
+        return NotImplemented
+    if kinds.is_bool(column.dtype):
+        if name != "sum":
+            return NotImplemented
+        made: tuple[pl.Expr, Any, bool] | None = (column.expr.sum().cast(pl.Int64), kinds.INT64, False)
+    else:
+        made = ex.aggregation(name, column)
+    if made is None:
+        return NotImplemented
+    expr, dtype, _ = made
+    started = ledger.now()
+    try:
+        table = execute.collect(plan.base, {"value": expr, "rows": pl.len()}, ordered=False)
+    except execute.Unlowered as reason:
+        ledger.fallback(name, str(reason))
+        return NotImplemented
+    ledger.add(ledger.user_line(), name, "polars", ledger.now() - started, table["rows"][0], "")
+    if table["rows"][0] == 0 and name not in ("sum", "count", "nunique"):
+        return NotImplemented
+    if name in ("count", "nunique"):
+        return np.int64(table["value"][0]) if name == "count" else int(table["value"][0])
+    if table["value"].null_count() and dtype.kind in "iu":
+        return NotImplemented
+    return PlainSeries(kinds.to_pandas_array(table["value"], dtype))[0]
+
+
+# ---------------------------------------------------------------- frames
+
+
+def getitem(frame: Any, key: Any) -> Any:
+    plan = plan_of(frame)
+    if plan is None:
+        return NotImplemented
+    if callable(key):
+        key = key(frame)
+    if isinstance(key, PlainSeries):
+        return filter_rows(plan, key)
+    if isinstance(key, list):
+        return select(plan, key)
+    try:
+        column = plan.columns.get(key)
+    except TypeError:
+        return NotImplemented
+    if column is None:
+        return NotImplemented
+    if isinstance(key, tuple):
+        return NotImplemented
+    return series_result(plan, column, key, "source" if plan.what == "source" else f"[{key!r}]", lambda: result(plan)[key])
+
+
+def select(plan: Plan, labels: list[Any]) -> Any:
+    try:
+        if not labels or len(set(labels)) != len(labels) or not all(label in plan.columns for label in labels):
+            return NotImplemented
+    except TypeError:
+        return NotImplemented
+    if all(isinstance(label, (bool, np.bool_)) for label in labels):
+        return NotImplemented
+    labels = list(labels)
+    columns = {label: plan.columns[label] for label in labels}
+    return frame_result(plan.base, columns, plan.index, f"{labels!r}", lambda: result(plan)[labels])
+
+
+def filter_rows(plan: Plan, mask: Any, *, what: str = "filter") -> Any:
+    other = plan_of(mask)
+    if other is None or not other.is_series or not same_rows(plan, other) or not plan.is_complete:
+        return NotImplemented
+    column = the_column(other)
+    if not kinds.is_bool(column.dtype):
+        return NotImplemented
+    node = Filter(plan.base, column.expr)
+    if isinstance(plan.base, Source) and not _filter_pays(plan, column):
+        return NotImplemented
+
+    def replay() -> Any:
+        return result(plan)[result(other)]
+
+    if plan.is_series:
+        (label, values), *_ = plan.columns.items()
+        made = Plan(node, {label: values}, filtered_index(plan), replay, what, ledger.user_line(), is_series=True)
+        return lazy.new_series(made)
+    return frame_result(node, plan.columns, filtered_index(plan), what, replay)
+
+
+def _filter_pays(plan: Plan, column: Column) -> bool:
+    return True
+
+
+def locate(frame: Any, key: Any) -> Any:
+    """`loc[mask]`, `loc[mask, labels]`, `loc[:, labels]`."""
+    plan = plan_of(frame)
+    if plan is None:
+        return NotImplemented
+    if isinstance(key, PlainSeries):
+        return filter_rows(plan, key)
+    if plan.is_series or not isinstance(key, tuple) or len(key) != 2:
+        return NotImplemented
+    rows, columns = key
+    if not (isinstance(columns, (list, str))):
+        return NotImplemented
+    if isinstance(columns, str) and columns not in plan.columns:
+        return NotImplemented
+    if isinstance(rows, slice):
+        if rows != slice(None):
+            return NotImplemented
+        return getitem(frame, columns)
+    if not isinstance(rows, PlainSeries):
+        return NotImplemented
+    if isinstance(columns, list) and not all(isinstance(c, str) and c in plan.columns for c in columns):
+        return NotImplemented
+    if isinstance(columns, list) and (not columns or len(set(columns)) != len(columns)):
+        return NotImplemented
+    kept = columns if isinstance(columns, list) else [columns]
+    narrow = Plan(plan.base, {label: plan.columns[label] for label in kept}, plan.index, lambda: result(plan)[kept], "loc")
+    found = filter_rows(narrow, rows, what="loc")
+    if found is NotImplemented or isinstance(columns, list):
+        return found
+    return found[columns]
+
+
+def assign(plan: Plan, label: Any, value: Any) -> Plan | None:
+    """The plan with one column set, or None."""
+    if not plan.is_complete:
+        return None
+    try:
+        hash(label)
+    except TypeError:
+        return None
+    if isinstance(label, (tuple, list)):
+        return None
+    if isinstance(value, PlainSeries):
+        other = plan_of(value)
+        if other is None or not same_rows(plan, other):
+            return None
+        column = the_column(other)
+
+        def replay() -> Any:
+            frame = result(plan).copy(deep=False)
+            frame[label] = result(other)
+            return frame
+
+    else:
+        if not isinstance(value, (bool, int, float, str)) or value != value:
+            return None
+        dtype = {bool: kinds.BOOL, int: kinds.INT64, float: kinds.FLOAT64, str: kinds.STR}.get(type(value))
+        if dtype is None or (type(value) is int and not -(2**63) <= value < 2**63):
+            return None
+        column = Column(pl.lit(value, dtype=kinds.polars_dtype(dtype)), dtype)
+
+        def replay() -> Any:
+            frame = result(plan).copy(deep=False)
+            frame[label] = value
+            return frame
+
+    return Plan(plan.base, {**plan.columns, label: column}, plan.index, replay, f"[{label!r}] =", ledger.user_line())
+
+
+def rename(frame: Any, mapping: Any) -> Any:
+    plan = plan_of(frame)
+    if plan is None or not plan.is_complete or not (isinstance(mapping, dict) or callable(mapping)):
+        return NotImplemented
+    get = mapping if callable(mapping) else lambda label: mapping.get(label, label)
+    labels = [get(label) for label in plan.columns]
+    if any(isinstance(label, tuple) for label in labels) or len(set(labels)) != len(labels):
+        return NotImplemented
+    columns = dict(zip(labels, plan.columns.values(), strict=True))
+    mapping = dict(mapping) if isinstance(mapping, dict) else mapping
+    return frame_result(plan.base, columns, plan.index, "rename", lambda: result(plan).rename(columns=mapping))
+
+
+def drop(frame: Any, labels: Any) -> Any:
+    plan = plan_of(frame)
+    if plan is None or not plan.is_complete:
+        return NotImplemented
+    gone = labels if isinstance(labels, list) else [labels]
+    try:
+        if not all(label in plan.columns for label in gone) or len(plan.columns) <= len(set(gone)):
+            return NotImplemented
+    except TypeError:
+        return NotImplemented
+    columns = {label: column for label, column in plan.columns.items() if label not in gone}
+    gone = list(gone)
+    return frame_result(plan.base, columns, plan.index, "drop", lambda: result(plan).drop(columns=gone))
+
+
+def head(value: Any, n: Any) -> Any:
+    plan = plan_of(value)
+    if plan is None or type(n) is not int or n < 0 or not plan.is_complete or isinstance(plan.base, Source):
+        return NotImplemented
+    # The first rows keep their row numbers: pandas has RangeIndex(start, start + n) for them.
+    made = Plan(
+        Slice(plan.base, 0, n),
+        plan.columns,
+        plan.index,
+        lambda: result(plan).head(n),
+        f"head({n})",
+        ledger.user_line(),
+        is_series=plan.is_series,
+    )
+    return (lazy.new_series if plan.is_series else lazy.new_frame)(made)
+
+
+def sort_values(frame: Any, by: Any, ascending: Any, kind: Any, na_position: Any, ignore_index: bool) -> Any:
+    plan = plan_of(frame)
+    if plan is None or not plan.is_complete:
+        return NotImplemented
+    keys = [by] if isinstance(by, str) else by
+    if not isinstance(keys, list) or not keys or not all(isinstance(key, str) and key in plan.columns for key in keys):
+        return NotImplemented
+    if isinstance(plan.index, Levels) and any(key in plan.index.names for key in keys):
+        return NotImplemented
+    directions = ascending if isinstance(ascending, list) else [ascending] * len(keys)
+    if (
+        len(directions) != len(keys)
+        or not all(isinstance(one, (bool, np.bool_)) for one in directions)
+        or na_position not in ("first", "last")
+    ):
+        return NotImplemented
+    columns = [plan.columns[key] for key in keys]
+    node = Sort(plan.base, [column.clean for column in columns], [not one for one in directions], na_position == "last")
+    index = RowNumbers() if ignore_index else filtered_index(plan)
+
+    def replay() -> Any:
+        return result(plan).sort_values(
+            keys, ascending=list(directions), kind=kind, na_position=na_position, ignore_index=ignore_index
+        )
+
+    return frame_result(
+        node,
+        plan.columns,
+        index,
+        f"sort_values({keys!r})",
+        replay,
+        tie_order_free=len(keys) == 1 and kind not in ("stable", "mergesort"),
+    )
+
+
+def drop_duplicates(frame: Any, subset: Any, keep: Any, ignore_index: bool) -> Any:
+    plan = plan_of(frame)
+    if plan is None or keep not in ("first", "last") or not plan.is_complete or plan.is_series:
+        return NotImplemented
+    labels = list(plan.columns) if subset is None else [subset] if isinstance(subset, str) else subset
+    if (
+        not isinstance(labels, list)
+        or not labels
+        or not all(isinstance(label, str) and label in plan.columns for label in labels)
+    ):
+        return NotImplemented
+    node = Distinct(plan.base, [plan.columns[label].clean for label in labels], keep)
+    index = RowNumbers() if ignore_index else filtered_index(plan)
+
+    def replay() -> Any:
+        return result(plan).drop_duplicates(subset=labels, keep=keep, ignore_index=ignore_index)
+
+    return frame_result(node, plan.columns, index, "drop_duplicates", replay)
+
+
+def dropna(frame: Any, subset: Any, how: Any) -> Any:
+    plan = plan_of(frame)
+    if plan is None or not plan.is_complete or plan.is_series or how not in ("any", "all"):
+        return NotImplemented
+    labels = list(plan.columns) if subset is None else [subset] if isinstance(subset, str) else subset
+    if (
+        not isinstance(labels, list)
+        or not labels
+        or not all(isinstance(label, str) and label in plan.columns for label in labels)
+    ):
+        return NotImplemented
+    present = [ex.is_missing(plan.columns[label], negate=True).expr for label in labels]
+    node = Filter(plan.base, pl.all_horizontal(present) if how == "any" else pl.any_horizontal(present))
+    if isinstance(plan.index, RowNumbers):
+        return NotImplemented if isinstance(plan.base, Source) else _dropna_result(plan, node, labels, how)
+    return _dropna_result(plan, node, labels, how)
+
+
+def _dropna_result(plan: Plan, node: Filter, labels: list[Any], how: str) -> Any:
+    # pandas keeps a RangeIndex when nothing was missing; that is only known afterwards.
+    if isinstance(plan.index, RowNumbers) and not all(column_never_missing(plan.base, plan.columns[label]) for label in labels):
+        try:
+            counts = execute.collect(
+                plan.base,
+                {"rows": pl.len(), "kept": node.predicate.sum()},
+                ordered=False,
+            )
+        except execute.Unlowered:
+            return NotImplemented
+        if counts["rows"][0] == counts["kept"][0]:
+            return NotImplemented
+    return frame_result(node, plan.columns, filtered_index(plan), "dropna", lambda: result(plan).dropna(subset=labels, how=how))
+
+
+def reset_index(value: Any, drop: bool) -> Any:
+    plan = plan_of(value)
+    if plan is None or not plan.is_complete:
+        return NotImplemented
+    if drop:
+        made = Plan(
+            plan.base, plan.columns, RowNumbers(), lambda: result(plan).reset_index(drop=True), "reset_index", ledger.user_line(),
+            is_series=plan.is_series, tie_order_free=False,
+        )  # fmt: skip
+        return (lazy.new_series if plan.is_series else lazy.new_frame)(made)
+    if isinstance(plan.index, RowNumbers):
+        levels = filtered_index(plan)
+        assert isinstance(levels, Levels)
+    else:
+        levels = plan.index
+    several = len(levels.names) > 1
+    added: dict[Any, Column] = {}
+    for i, (name, column) in enumerate(zip(levels.names, levels.columns, strict=True)):
+        label = name if name is not None else f"level_{i}" if several else "index"
+        if isinstance(label, tuple) or label in added or label in plan.columns or (name is None and "index" in plan.columns):
+            return NotImplemented
+        added[label] = column
+    columns = dict(plan.columns)
+    if plan.is_series and next(iter(columns)) is None:
+        columns = {0: next(iter(columns.values()))}
+    if plan.column_names is not None:
+        return NotImplemented
+    return frame_result(plan.base, {**added, **columns}, RowNumbers(), "reset_index", lambda: result(plan).reset_index())
+
+
+def set_index(frame: Any, keys: Any) -> Any:
+    plan = plan_of(frame)
+    labels = [keys] if isinstance(keys, str) else keys
+    if plan is None or not plan.is_complete or not isinstance(labels, list) or not labels:
+        return NotImplemented
+    if not all(isinstance(label, str) and label in plan.columns for label in labels) or len(set(labels)) != len(labels):
+        return NotImplemented
+    if len(labels) > 1 and not all(column_never_missing(plan.base, plan.columns[label]) for label in labels):
+        return NotImplemented
+    if len(labels) >= len(plan.columns):
+        return NotImplemented
+    index = Levels(tuple(labels), tuple(plan.columns[label] for label in labels))
+    columns = {label: column for label, column in plan.columns.items() if label not in labels}
+    return frame_result(plan.base, columns, index, "set_index", lambda: result(plan).set_index(keys))
+
+
+def merge(left: Any, right: Any, how: Any, left_on: Any, right_on: Any, suffixes: Any) -> Any:
+    """An inner or left join on columns of the same kind."""
+    if not (isinstance(left, PlainFrame) and isinstance(right, PlainFrame)) or how not in ("inner", "left"):
+        return NotImplemented
+    a, b = _whole_plan(left), _whole_plan(right)
+    if (
+        a is None
+        or b is None
+        or (left.__dict__.get("_mgr") is not None and right.__dict__.get("_mgr") is not None and not _is_big(left, right))
+    ):
+        return NotImplemented
+    on_left = [left_on] if isinstance(left_on, str) else left_on
+    on_right = [right_on] if isinstance(right_on, str) else right_on
+    if not isinstance(on_left, list) or not isinstance(on_right, list) or len(on_left) != len(on_right) or not on_left:
+        return NotImplemented
+    for names, plan in ((on_left, a), (on_right, b)):
+        if not all(isinstance(name, str) and name in plan.columns for name in names) or len(set(names)) != len(names):
+            return NotImplemented
+        if isinstance(plan.index, Levels) and any(name in plan.index.names for name in names):
+            return NotImplemented
+    left_keys, right_keys = [a.columns[name] for name in on_left], [b.columns[name] for name in on_right]
+    key_types: list[Any] = []
+    for x, y in zip(left_keys, right_keys, strict=True):
+        if x.dtype == y.dtype:
+            key_types.append(None)
+        elif kinds.is_integer(x.dtype) and kinds.is_integer(y.dtype) and "uint64" not in (x.dtype.name, y.dtype.name):
+            key_types.append(pl.Int64)
+        else:
+            return NotImplemented
+    shared = [x for x, y in zip(on_left, on_right, strict=True) if x == y]
+    if any(kind is not None and x in shared for x, kind in zip(on_left, key_types, strict=True)):
+        return NotImplemented  # Which of the two dtypes the key gets is pandas' to say.
+    if any(not isinstance(label, str) for label in (*a.columns, *b.columns)) or not (
+        isinstance(suffixes, (tuple, list)) and len(suffixes) == 2
+    ):
+        return NotImplemented
+    kept_right = [label for label in b.columns if label not in shared]
+    overlap = (set(a.columns) - set(shared)) & set(kept_right)
+    if overlap and (not all(isinstance(s, str) for s in suffixes) or not any(suffixes)):
+        return NotImplemented
+    node = Join(
+        a.base,
+        b.base,
+        list(a.columns.values()),
+        [b.columns[label] for label in kept_right],
+        left_keys,
+        right_keys,
+        how,
+        key_types,
+    )
+    labels = [label + suffixes[0] if label in overlap else label for label in a.columns]
+    labels += [label + suffixes[1] if label in overlap else label for label in kept_right]
+    if len(set(labels)) != len(labels):
+        return NotImplemented
+    columns = [node.columns[f"l{i}"] for i in range(len(a.columns))]
+    right_columns = [node.columns[f"r{i}"] for i in range(len(kept_right))]
+    if how == "left" and any(not kinds.can_be_missing(column.dtype) for column in right_columns):
+        # Integers stay integers only if each left row finds a match.
+        widened = _all_match(node)
+        if widened is None:
+            return NotImplemented
+        if not widened:
+            for i, column in enumerate(right_columns):
+                if kinds.is_integer(column.dtype):
+                    right_columns[i] = Column(column.expr.cast(pl.Float64), kinds.FLOAT64)
+                elif kinds.is_bool(column.dtype):
+                    return NotImplemented
+    columns += right_columns
+    inner = [*a.columns.values(), *(b.columns[label] for label in kept_right)]
+    columns = [Column(c.expr, c.dtype, may_nan=before.may_nan) for c, before in zip(columns, inner, strict=True)]
+    how_, on_l, on_r, suffix = how, list(on_left), list(on_right), tuple(suffixes)
+
+    def replay() -> Any:
+        if on_l == on_r:
+            return result(a).merge(result(b), how=how_, on=on_l, suffixes=suffix)
+        return result(a).merge(result(b), how=how_, left_on=on_l, right_on=on_r, suffixes=suffix)
+
+    return frame_result(node, dict(zip(labels, columns, strict=True)), RowNumbers(), f"merge on {on_l}", replay)
+
+
+def _all_match(node: Join) -> bool | None:
+    keys = [f"k{i}" for i in range(len(node.left_keys))]
+    try:
+        sides = [
+            execute.collect(base, {f"k{i}": c.clean if t is None else c.clean.cast(t) for i, (c, t) in enumerate(zip(on, node.key_types, strict=True))}, ordered=False)
+            for base, on in ((node.inputs[0], node.left_keys), (node.inputs[1], node.right_keys))
+        ]  # fmt: skip
+        return sides[0].join(sides[1], on=keys, how="anti", nulls_equal=True).height == 0
+    except (execute.Unlowered, pl.exceptions.PolarsError):
+        return None
+
+
+def _is_big(left: Any, right: Any) -> bool:
+    return max(left._mgr.shape[-1], right._mgr.shape[-1]) >= settings.rows_min
+
+
+def _whole_plan(frame: Any) -> Plan | None:
+    """A frame's plan for a join, however small it is: the other one may be large."""
+    if type(frame) not in lazy.ours:
+        return None
+    plan = plan_of(frame)
+    if plan is None and "_mgr" in frame.__dict__ and not frame.__dict__.get("_attrs") and frame._flags.allows_duplicate_labels:
+        plan = _resident_frame(frame)
+    return plan if plan is not None and plan.is_complete else None
+
+
+def length(plan: Plan) -> int | None:
+    """How many rows, without making them."""
+    if isinstance(plan.base, Source):
+        return len(plan.base.frame)
+    if plan.result is not None:
+        return len(plan.result)
+    try:
+        return int(execute.collect(plan.base, {"rows": pl.len()}, ordered=False)["rows"][0])
+    except execute.Unlowered:
+        return None
+
+
+def leave(value: Any, what: str, reason: str = "this form of it is not planned") -> None:
+    """Note that an operation on planned data is given to pandas.
+
+    Raises:
+        FallbackError: SKATE_FALLBACK=error.
+    """
+    if isinstance(value, (PlainFrame, PlainSeries)) and "_mgr" not in value.__dict__ and "_sk_plan" in value.__dict__:
+        if settings.fallback_is_error:
+            raise FallbackError(f"{what}: {reason}")
+        ledger.fallback(what, reason)
