@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
-from benchmarks.engine import report, runner
+from benchmarks.engine import awake, report, runner
 from benchmarks.engine.rows import BY_NAME, PEERS, ROWS, Row
 
 
@@ -18,6 +19,9 @@ def main() -> int:
     )
     parser.add_argument(
         "--quick", action="store_true", help="small counts and short periods: to see that rows run, not for figures"
+    )
+    parser.add_argument(
+        "--awake", action="store_true", help="keep the CPUs from halting: without the time a hypervisor takes to wake one"
     )
     parser.add_argument("--list", action="store_true", help="name the rows and end")
     parser.add_argument(
@@ -43,7 +47,8 @@ def main() -> int:
         text = figure.error if figure.value is None else f"{figure.value:,.4g} {row.unit}"
         print(f"{row.name} · {figure.peer}: {text}", file=sys.stderr, flush=True)
 
-    figures = runner.run(rows, peers, quick=arguments.quick, on_figure=show)
+    with awake.all_cpus() if arguments.awake else nullcontext():
+        figures = runner.run(rows, peers, quick=arguments.quick, on_figure=show)
     problems += runner.disagreements(figures)
     report.print_table(rows, figures)
     path = report.write(figures, rows, quick=arguments.quick, problems=problems, directory=arguments.output)

@@ -1,24 +1,25 @@
 """The seam between the public API and the place where work runs.
 
 The public modules (`api`, `remote_function`, `actor`, `placement_group`, …) check the user's arguments, turn options into the plain values
-below, and call one `Backend`. A backend never sees a decorator; the public API never sees a process.
+below (named tuples: importing `dataclasses` takes 8 ms, which a driver would spend before it starts the engine), and call one `Backend`.
+A backend never sees a decorator; the public API never sees a process.
 `local` (this machine) and `inline` (this process) implement it; one conformance suite runs on both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 from skate.object_ref import ObjectRef
 
 STREAMING = -1  # num_returns="streaming"
 DYNAMIC = -2  # num_returns="dynamic"
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(NamedTuple):
     """Where work may run. Resource amounts are floats as the user wrote them ("CPU", "GPU", "memory", custom)."""
 
     resources: Mapping[str, float]
@@ -28,13 +29,12 @@ class Placement:
     capture_child_tasks: bool = False
     node: bytes = b""  # node affinity
     soft: bool = False
-    labels: Mapping[str, str] = field(default_factory=dict)
-    runtime_env: Mapping[str, Any] = field(default_factory=dict)  # merged with the job's by the backend
+    labels: Mapping[str, str] = NOTHING
+    runtime_env: Mapping[str, Any] = NOTHING  # merged with the job's by the backend
 
 
-@dataclass(frozen=True, slots=True)
-class TaskSpec:
-    """A remote function with its options settled. Hash by identity: `prepare_task` is called once per spec."""
+class TaskSpec(NamedTuple):
+    """A remote function with its options settled. `prepare_task` is called once per spec."""
 
     function: Callable[..., Any]
     name: str
@@ -46,8 +46,7 @@ class TaskSpec:
     backpressure: int = -1  # items a generator may run ahead of its consumer; -1: no limit
 
 
-@dataclass(frozen=True, slots=True)
-class MethodSpec:
+class MethodSpec(NamedTuple):
     """One method of an actor class with its options settled."""
 
     name: str
@@ -59,8 +58,7 @@ class MethodSpec:
     call_name: str = ""  # `.options(name=…)` of one call
 
 
-@dataclass(frozen=True, slots=True)
-class ActorClassSpec:
+class ActorClassSpec(NamedTuple):
     """An actor class with its options settled."""
 
     cls: type
@@ -74,26 +72,25 @@ class ActorClassSpec:
     max_restarts: int = 0
     max_task_retries: int = 0
     max_concurrency: int | None = None
-    concurrency_groups: Mapping[str, int] = field(default_factory=dict)
+    concurrency_groups: Mapping[str, int] = NOTHING
     max_pending_calls: int = -1
     is_async: bool = False
     handle_meta: bytes = b""  # what `ActorHost.make_handle` needs to rebuild a handle; opaque to the backend
 
 
-@dataclass(frozen=True, slots=True)
-class InitOptions:
+class InitOptions(NamedTuple):
     """Arguments of `init`, checked. None means: find out."""
 
     address: str | None = None
     num_cpus: float | None = None
     num_gpus: float | None = None
-    resources: Mapping[str, float] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
+    resources: Mapping[str, float] = NOTHING
+    labels: Mapping[str, str] = NOTHING
     object_store_memory: int | None = None
     namespace: str = ""
-    runtime_env: Mapping[str, Any] = field(default_factory=dict)
+    runtime_env: Mapping[str, Any] = NOTHING
     log_to_driver: bool = True
-    extra: Mapping[str, Any] = field(default_factory=dict)  # for the ray backend
+    extra: Mapping[str, Any] = NOTHING  # for the ray backend
 
 
 class StreamHandle(Protocol):

@@ -115,6 +115,7 @@ class LocalBackend:
         request = m.RequestLease(
             0, units, self._merged(place.runtime_env), place.strategy, place.placement_group, place.bundle, place.node, place.soft,
             dict(place.labels), getattr(spec.function, "__qualname__", spec.name), place.capture_child_tasks,
+            spec.max_retries != 0,
         )  # fmt: skip
         is_dynamic = spec.num_returns == DYNAMIC
         template = m.Template(

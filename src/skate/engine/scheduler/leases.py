@@ -25,15 +25,29 @@ _LOST_KINDS = {"exit_code": "exit"}  # WorkerExited's words for LeaseLost's.
 
 
 class Lease:
-    __slots__ = ("client", "granted_s", "is_counted", "is_revoked", "name", "number", "revoked_s", "shape", "worker")
+    __slots__ = (
+        "client",
+        "granted_s",
+        "is_counted",
+        "is_retriable",
+        "is_revoked",
+        "name",
+        "number",
+        "revoked_s",
+        "shape",
+        "worker",
+    )
 
-    def __init__(self, number: int, client: Client, worker: Worker, shape: Shape, name: str, granted_s: float) -> None:
+    def __init__(
+        self, number: int, client: Client, worker: Worker, shape: Shape, name: str, granted_s: float, *, is_retriable: bool
+    ) -> None:
         self.number = number
         self.client = client
         self.worker = worker
         self.shape = shape
         self.name = name  # Of the function it was asked for first.
         self.granted_s = granted_s
+        self.is_retriable = is_retriable
         self.is_revoked = False
         self.revoked_s = 0.0
         self.is_counted = False  # Among what its client holds: not while its worker has lent its CPU.
@@ -73,7 +87,10 @@ class Leases:
             message.resources, client.job, message.env, message.strategy, group_id, message.bundle, message.node, message.labels,
             soft=message.soft,
         )  # fmt: skip
-        request = Request(client, number, shape, message.name, self._state.now_s, None, captures=message.capture_child_tasks)
+        request = Request(
+            client, number, shape, message.name, self._state.now_s, None, captures=message.capture_child_tasks,
+            is_retriable=message.is_retriable,
+        )  # fmt: skip
         client.requests[number] = request
         self._serving.submit(request)
 

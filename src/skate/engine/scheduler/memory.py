@@ -1,7 +1,7 @@
 """Memory pressure: which worker ends, so that the machine does not.
 
-The newest lease first: least work is lost, and its client tries the task again. Actors only when no lease is left, and only those that start
-again. One at a time: the next choice waits until the last victim's process is gone.
+The newest lease whose tasks are tried again comes first: least work is lost, and the program does not see it. Then actors that start
+again, and last the tasks that are lost with their worker: an error in one of them beats a machine that stands still. One at a time: the next choice waits until the last victim's process is gone.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ def relieve(state: State, workers: WorkerPool, event: MemoryPressure) -> None:
 
 
 def _choose_victim(state: State) -> Worker | None:
-    for lease in reversed(state.leases.values()):
-        if not lease.worker.stopping:
+    leases = [lease for lease in reversed(state.leases.values()) if not lease.worker.stopping]
+    for lease in leases:
+        if lease.is_retriable:
             return lease.worker
     for worker in reversed(state.workers.values()):
         if worker.actor is not None and worker.actor.restarts_left != 0 and not worker.stopping:
             return worker
-    return None
+    return leases[0].worker if leases else None

@@ -183,7 +183,7 @@ class Serving:
         worker.client.namespace = client.namespace
         worker.allocation = allocation = pool.take(shape.need)
         number = state.next_lease_id()
-        lease = Lease(number, client, worker, shape, request.name, state.now_s)
+        lease = Lease(number, client, worker, shape, request.name, state.now_s, is_retriable=request.is_retriable)
         worker.lease = client.leases[number] = state.leases[number] = lease
         lease.count(True)
         client.requests.pop(request.number, None)

@@ -23,10 +23,19 @@ ShapeKey = tuple[object, ...]
 class Request:
     """One worker wanted."""
 
-    __slots__ = ("actor", "captures", "client", "name", "number", "shape", "since_s")
+    __slots__ = ("actor", "captures", "client", "is_retriable", "name", "number", "shape", "since_s")
 
     def __init__(
-        self, client: Client, number: int, shape: Shape, name: str, since_s: float, actor: Actor | None, *, captures: bool
+        self,
+        client: Client,
+        number: int,
+        shape: Shape,
+        name: str,
+        since_s: float,
+        actor: Actor | None,
+        *,
+        captures: bool,
+        is_retriable: bool = True,
     ) -> None:
         self.client = client
         self.number = number  # The client's number of a lease request; 0 for an actor.
@@ -35,6 +44,7 @@ class Request:
         self.since_s = since_s
         self.actor = actor
         self.captures = captures  # Child tasks stay in the placement group.
+        self.is_retriable = is_retriable
 
     @property
     def key(self) -> int | bytes:

@@ -102,6 +102,7 @@ class RequestLease(Message, tag=20):
     labels: dict[str, str] = {}  # label selector, all must match
     name: str = ""  # of the function, for messages to the user and for the dashboard
     capture_child_tasks: bool = False  # What its tasks start goes into the same placement group.
+    is_retriable: bool = True  # Its tasks run again when their worker dies.
 
 
 class CancelLeaseRequest(Message, tag=21):

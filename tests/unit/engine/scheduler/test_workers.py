@@ -133,6 +133,27 @@ def test_memory_pressure_ends_the_newest_lease_one_at_a_time(rig: Rig) -> None:
     assert "95 of 100 GB" in lost.detail
 
 
+def test_memory_pressure_spares_tasks_that_are_not_tried_again(rig: Rig) -> None:
+    driver = rig.driver()
+    retriable, final = rig.lease(driver), rig.lease(driver, is_retriable=False)
+
+    rig.tell(0, e.MemoryPressure(95 * 10**9, 100 * 10**9))
+    assert rig.one(e.StopWorker).worker == retriable.worker
+
+    rig.die(retriable.worker, "killed", "whatever")
+    rig.tell(0, e.MemoryPressure(95 * 10**9, 100 * 10**9))
+    assert rig.one(e.StopWorker).worker == final.worker
+
+
+def test_memory_pressure_prefers_an_actor_that_starts_again_to_a_task_that_does_not(rig: Rig) -> None:
+    driver = rig.driver()
+    final = rig.lease(driver, is_retriable=False)
+    _, actor_worker = rig.living_actor(driver, max_restarts=-1)
+
+    rig.tell(0, e.MemoryPressure(95 * 10**9, 100 * 10**9))
+    assert rig.one(e.StopWorker).worker == actor_worker != final.worker
+
+
 def test_a_job_takes_its_workers_actors_and_groups_along(rig: Rig) -> None:
     driver, other = rig.driver(), rig.driver()
     grant = rig.lease(driver)
