@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         cloudpickle as cloudpickle,
         cluster_utils as cluster_utils,
         dag as dag,
+        dashboard as dashboard,
         exceptions as exceptions,
         experimental as experimental,
         metrics as metrics,
@@ -81,7 +82,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ActorClassID", "ActorID", "DynamicObjectRefGenerator", "FunctionID", "JobID", "LoggingConfig", "NodeID", "ObjectID", "ObjectRef",
     "ObjectRefGenerator", "PlacementGroupID", "TaskID", "UniqueID", "WorkerID", "__version__", "actor", "autoscaler", "available_resources", "cancel",
-    "cloudpickle", "cluster_resources", "cluster_utils", "dag", "exceptions", "experimental", "get", "get_actor", "get_gpu_ids",
+    "cloudpickle", "cluster_resources", "cluster_utils", "dag", "dashboard", "exceptions", "experimental", "get", "get_actor", "get_gpu_ids",
     "get_runtime_context", "init", "is_initialized", "kill", "method", "metrics", "nodes", "publish", "put", "remote", "remote_function", "report", "runtime_context",
     "runtime_env", "shutdown", "state", "timeline", "util", "wait",
 ]  # fmt: skip
@@ -99,8 +100,8 @@ _MODULE_OF = {
     "timeline": "timeline",
 }  # fmt: skip
 _MODULES = frozenset({
-    "actor", "autoscaler", "cloudpickle", "cluster_utils", "dag", "exceptions", "experimental", "metrics", "remote_function", "runtime_context",
-    "runtime_env", "state", "util",
+    "actor", "autoscaler", "cloudpickle", "cluster_utils", "dag", "dashboard", "exceptions", "experimental", "metrics", "remote_function",
+    "runtime_context", "runtime_env", "state", "util",
 })  # fmt: skip
 
 

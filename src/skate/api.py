@@ -175,7 +175,17 @@ def init(
         import warnings
 
         warnings.warn(f"init(): {', '.join(private)}: settings of a Ray cluster's processes, ignored here", stacklevel=2)
-    return _context(current.start(options))
+    context = _context(current.start(options))
+    if (
+        others.get("include_dashboard")
+        and context.address_info.get("session_name")
+        and not str(options.address or "").startswith("ray")
+    ):
+        from skate.ui_launch import open_ui
+
+        context.dashboard_url = open_ui(context.address_info["session_name"], int(others.get("dashboard_port") or 0))
+        print(f"skate: the web UI is at {context.dashboard_url}", file=sys.stderr)  # noqa: T201  # As Ray does.
+    return context
 
 
 def _init_options(

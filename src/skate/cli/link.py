@@ -33,6 +33,13 @@ class Link:
         except ConnectionError as error:
             raise CommandError(str(error)) from error
 
+    def cancel_task(self, worker: int, task: bytes) -> None:
+        """Interrupt a task that runs in this worker, with the tasks it has started."""
+        try:
+            self._observer.cancel_task(worker, task)
+        except ConnectionError as error:
+            raise CommandError(str(error)) from error
+
     def stop_session(self, within_s: float) -> bool:
         """End the session; whether it was gone in time."""
         try:

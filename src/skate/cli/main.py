@@ -24,6 +24,8 @@ COMMANDS = {  # command → (module, what it does)
     "logs": ("logs", "what workers printed"),
     "stack": ("stack", "where every worker is, as Python stacks"),
     "metrics": ("metrics", "counters, gauges and histograms, in Prometheus text format"),
+    "ui": ("ui", "the web UI: what runs now, or a run that has ended"),
+    "report": ("report", "a run as one HTML file that needs nothing else"),
     "kill-actor": ("kill_actor", "end an actor"),
     "start": ("life", 'keep a session alive, for drivers that call skate.init(address="auto")'),
     "stop": ("life", "end sessions"),

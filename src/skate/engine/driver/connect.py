@@ -128,6 +128,9 @@ class Observer:
     def kill_actor(self, actor: bytes, *, no_restart: bool = True) -> None:
         self._send(m.KillActor(actor, no_restart))
 
+    def cancel_task(self, worker: int, task: bytes) -> None:
+        self._send(m.CancelTask(worker, task, True))
+
     def stop_session(self) -> None:
         """End the whole session."""
         self._send(m.StopSession())
