@@ -35,12 +35,15 @@ _ID_COLUMNS = {
 
 def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
     kinds = list(_COLUMNS)
-    if command == "get":
+    if command in _COLUMNS:  # `skate actors`: short for `skate list actors`.
+        parser.set_defaults(kind=command)
+    elif command == "get":
         # Ray's users write `ray get tasks ID` and `ray get actors ID`; one thing is as often asked for in the singular.
         parser.add_argument("kind", metavar="KIND", choices=[*kinds, *(kind[:-1] for kind in kinds)], help=", ".join(kinds))
         parser.add_argument("id", help="its id, or the beginning of it; an actor's name does too")
     else:
         parser.add_argument("kind", metavar="KIND", choices=kinds, help=", ".join(kinds))
+    if command != "get":
         parser.add_argument(
             "--filter", "-f", action="append", default=[], metavar="COLUMN=VALUE", help="or COLUMN!=VALUE; all must hold"
         )
@@ -79,10 +82,23 @@ def _list(arguments: argparse.Namespace) -> int:
         output.print_json(rows)
         return 0
     shown, more = _COLUMNS[arguments.kind]
+    if arguments.command in _COLUMNS and not arguments.detail:
+        rows = [shortened(row) for row in rows]
     output.print_table(rows, [*shown, *more] if arguments.detail else shown, empty=f"no {arguments.kind.replace('-', ' ')}")
     if total > len(rows) or (arguments.kind == "tasks" and not claims and 0 < arguments.limit <= len(rows)):
         print(f"(the newest {len(rows):,}; --limit 0 shows all)")
     return 0
+
+
+def shortened(row: dict[str, Any]) -> dict[str, Any]:
+    """With ids as short as people need them: who made it, and its number. `skate get` takes whole ids."""
+    short = dict(row)
+    for column in _ID_COLUMNS.values():
+        value = row.get(column)
+        if isinstance(value, str) and len(value) >= 32:
+            index = f".{int(value[32:40], 16)}" if len(value) >= 40 else ""
+            short[column] = f"{int(value[8:16], 16)}-{int(value[16:32], 16)}{index}"
+    return short
 
 
 def _get(arguments: argparse.Namespace) -> int:
