@@ -55,9 +55,11 @@ demo: $(CORE)
 	@$(BIN)/skate demo
 
 test: $(DEV)
+	@tests/browser/install-chromium
 	$(BIN)/python -m pytest tests
 
 test-quick: $(DEV)
+	@tests/browser/install-chromium
 	$(BIN)/python -m pytest tests -m "not slow"
 
 lint: $(DEV)

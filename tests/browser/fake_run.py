@@ -164,7 +164,7 @@ def write_training_run(run: FakeRun, tasks: int = 50_000, lanes: int = 8, seed: 
             )
             run.report(name, "loss", t, 2.0 * 2.7 ** (-bend * step / 200) + 0.05 + abs(dice.gauss(0, 0.03)), step)
             run.report(name, "kl", t, 0.01 + abs(dice.gauss(0, 0.004)), step)
-    for number in range(40):
+    for number in range(40):  # Values in the object store.
         run.row(
             f.STORED,
             end * number / 40,
@@ -186,14 +186,20 @@ def write_training_run(run: FakeRun, tasks: int = 50_000, lanes: int = 8, seed: 
     )
     run.row(f.ACTOR, 0.1, state=1, lane=3, name=run.string("ParameterServer"), owner=DRIVER, number=3, attempt=1)
     run.row(f.ACTOR, 0.2, state=1, lane=4, name=run.string("EnvWorker"), owner=DRIVER, number=4)
-    run.document(end * 0.5, "stream", "wordcount", {
-        "title": "wordcount",
-        "nodes": [{"name": "read", "rate": 12000, "backpressure": 0.1}, {"name": "split", "rate": 90000, "backpressure": 0.6, "level": "warning"},
-                  {"name": "count", "rate": 90000, "watermark": "12:00:31"}, {"name": "sink", "rate": 300}],
-        "edges": [["read", "split"], ["split", "count"], ["count", "sink"]],
-    })  # fmt: skip
+    stages = [
+        {"id": i, "name": name, "parallelism": 2, "records_in": 1000 * rate, "records_out": 900 * rate, "records_per_s": rate,
+         "backpressure": pressure, "watermark_s": run.start_us / 1e6 + 30 if i else None, "late": 0, "skipped": 0, "state_keys": 5000 * (i == 2)}
+        for i, (name, rate, pressure) in enumerate([("read", 12_000, 0.1), ("split", 90_000, 0.62), ("count", 90_000, 0.05), ("sink", 300, 0.0)])
+    ]  # fmt: skip
+    edges = [{"from": 0, "to": 1, "how": "forward"}, {"from": 1, "to": 2, "how": "hash"}, {"from": 2, "to": 3, "how": "forward"}]
+    run.document(
+        end * 0.5,
+        "stream",
+        "wordcount",
+        {"state": "running", "name": "wordcount", "stages": stages, "edges": edges, "progress": 0.4},
+    )
     trials = [{"config": {"lr": 10 ** dice.uniform(-5, -2), "gamma": dice.uniform(0.9, 0.999), "layers": dice.randint(1, 4)}, "value": dice.random()} for _ in range(40)]  # fmt: skip
-    run.document(end * 0.6, "tune", "search", {"trials": trials})
+    run.document(end * 0.6, "tune", "search", {"metric": "value", "mode": "max", "trials": trials})
     run.document(end * 0.6, "dataframe", "q1", {"plan": "SCAN parquet\n  FILTER x > 0\n    GROUP BY k", "lines": [{"line": 12, "code": "df.groupby('k').sum()", "seconds": 0.8, "where": "parallel"}]})  # fmt: skip
     run.flush()
     return end

@@ -12,7 +12,7 @@ from tests.browser.conftest import TASKS, Tab, Ui
 PAGES = {
     "live": ["rollout", "p50", "fit all"],
     "tasks": ["50,000", "compute_gae", "finished"],
-    "actors": ["ParameterServer", "EnvWorker", "alive"],
+    "actors": ["ParameterServer", "EnvWorker", "ended"],
     "objects": ["spilled", "rollout", "train_ppo.py:42"],
     "logs": ["epoch 515 loss", "WARN object store"],
     "errors": ["KeyError", "'label'", "Traceback"],
@@ -21,7 +21,7 @@ PAGES = {
     "resources": ["memory", "w9", "pid"],
     "runs": ["run-small", "compare"],
     "page-stream": ["wordcount", "backpressure", "watermark"],
-    "page-tune": ["Trials", "gamma"],
+    "page-tune": ["Best first", "gamma"],
     "page-dataframe": ["SCAN parquet", "groupby"],
 }
 

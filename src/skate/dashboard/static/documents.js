@@ -24,21 +24,41 @@ export class DocumentPage extends TablePage {
     const document = m.blobJson(chosen); if (document === null) return h("div.empty", "This document is no longer in the run file.");
     const tools = { h, makeTable, makeMeter, cssRgb, rgbOf, number, drawSections, model: m, select: (row) => this.app.select(row) };
     if (this.app.ownPages.has(this.kind)) { if (this.module) { try { return this.module.draw(document, tools); } catch (error) { return [h("div.note", `the page of ${this.kind} failed: ${error.message}`), drawSections(sectionsOf(document))]; } } import(`/pages/${encodeURIComponent(this.kind)}.js`).then((module) => { this.module = module; this.signature = ""; this.update(); }, () => this.app.ownPages.delete(this.kind)); }
-    return [document.title ? h("h2", document.title) : "", drawSections(sectionsOf(document))];
+    const known = !Array.isArray(document.sections) && KNOWN[this.kind];
+    return [document.title ? h("h2", document.title) : "", drawSections(known ? known(document) : sectionsOf(document))];
   }
 }
+
+// The kinds of our own libraries, which publish facts and leave the drawing to this page.
+const KNOWN = {
+  stream(d) {
+    const time = (s) => new Date(s * 1000).toLocaleTimeString(), stages = Array.isArray(d.stages) ? d.stages : null; if (!stages) return sectionsOf(d);
+    const nodes = stages.map((s) => ({ id: s.id, name: s.name, level: s.backpressure > .5 || s.late || s.skipped ? "warning" : "", facts: [["workers", s.parallelism], ["records/s", Math.round(s.records_per_s || 0)], ["in", s.records_in], ["out", s.records_out], ["backpressure", `${Math.round(100 * (s.backpressure || 0))} %`], ["watermark", Number.isFinite(s.watermark_s) ? time(s.watermark_s) : null], ["state keys", s.state_keys || null], ["late", s.late || null], ["skipped", s.skipped || null]].filter(([, v]) => v !== null && v !== undefined) }));
+    const { stages: _, edges, snapshots, name: _n, recovery_s: recovery, started_s: started, ...plain } = d, stats = {}; for (const [k, v] of Object.entries(plain)) if (v !== null && v !== "" && typeof v !== "object") stats[k.replaceAll("_", " ")] = v; if (Number.isFinite(started)) stats.started = time(started); if (recovery?.length) stats["recovered in"] = recovery.map((s) => s.toFixed(2) + " s").join(", "); if (Number.isFinite(d.progress)) stats.progress = `${Math.round(100 * d.progress)} %`;
+    const more = Array.isArray(snapshots) && snapshots.length ? [{ type: "table", title: "Snapshots", rows: snapshots.slice(-20).reverse().map((x) => typeof x === "object" ? x : { snapshot: x }) }] : [];
+    return [{ type: "stats", values: stats }, { type: "graph", title: "Dataflow", nodes, edges: (edges || []).map((e) => Array.isArray(e) ? e : { ...e, label: e.how && e.how !== "forward" ? e.how : "" }) }, ...more];
+  },
+  tune(d) {
+    if (!Array.isArray(d.trials)) return sectionsOf(d);
+    const metric = d.metric || "value", sign = d.mode === "min" ? -1 : 1, score = (t) => t.metrics?.[metric] ?? t[metric], rows = d.trials.map((t) => ({ ...(t.config || t.params), [metric]: score(t) })), order = [...d.trials].sort((a, b) => sign * ((score(b) ?? -sign * Infinity) - (score(a) ?? -sign * Infinity))), states = {}; for (const t of d.trials) if (t.state) states[t.state.toLowerCase()] = (states[t.state.toLowerCase()] || 0) + 1;
+    return [{ type: "stats", values: { ...(d.total ? { trials: `${d.trials.length} of ${d.total}` } : { trials: d.trials.length }), ...states, ...(d.seconds ? { seconds: d.seconds } : {}), [`best ${metric}`]: score(order[0] || {}) } }, { type: "parallel", title: `Trials: the best ${metric} is lit`, rows, columns: [...new Set(rows.flatMap(Object.keys))].filter((k) => k !== metric && rows.some((r) => r[k] !== null && typeof r[k] !== "object")).concat(metric), colour: metric, mode: d.mode },
+      { type: "table", title: "Best first", rows: order.map((t) => ({ ...(t.id ? { trial: t.id } : {}), ...(t.state ? { state: t.state.toLowerCase() } : {}), ...(t.config || t.params), [metric]: score(t), ...(t.failures ? { failures: t.failures, level: "warning" } : {}) })) }];
+  },
+};
 
 // What a document without sections looks like.
 export function sectionsOf(document) {
   if (Array.isArray(document?.sections)) return document.sections;
   const sections = [], plain = {}, used = new Set();
   const nodes = document.nodes || document.operators || document.stages, edges = document.edges || document.links;
-  if (Array.isArray(nodes) && nodes.length && typeof nodes[0] === "object" && Array.isArray(edges)) { sections.push({ type: "graph", title: "Dataflow", nodes, edges }); used.add("edges").add("links"); }
+  if (Array.isArray(nodes) && nodes.length && typeof nodes[0] === "object" && Array.isArray(edges)) { sections.push({ type: "graph", title: "Dataflow", nodes, edges }); for (const key of ["nodes", "operators", "stages", "edges", "links"]) if (document[key] === nodes || document[key] === edges) used.add(key); }
   for (const [key, value] of Object.entries(document || {})) {
     if (used.has(key) || key === "title") continue;
     if (Array.isArray(value) && value.length && value.every((v) => v && typeof v === "object" && !Array.isArray(v))) {
-      if (key === "trials" && value.some((v) => v.config || v.params)) sections.push({ type: "parallel", title: "Trials", rows: value.map((v) => ({ ...(v.config || v.params), ...(v.metrics || {}), ...(typeof v.value === "number" ? { value: v.value } : {}) })) });
-      sections.push({ type: "table", title: key, columns: [...new Set(value.slice(0, 100).flatMap(Object.keys))], rows: value });
+      // Objects within the objects become columns of their own: a trial's config, its last metrics.
+      const flat = value.map((v) => Object.assign({}, ...Object.entries(v).map(([k, x]) => x && typeof x === "object" && !Array.isArray(x) ? x : { [k]: x })));
+      if (key === "trials" && value.some((v) => v.config || v.params)) sections.push({ type: "parallel", title: "Trials", rows: flat, colour: document.metric });
+      sections.push({ type: "table", title: key, columns: [...new Set(flat.slice(0, 100).flatMap(Object.keys))], rows: flat });
     } else if (Array.isArray(value) && value.length > 1 && value.every((v) => typeof v === "number")) sections.push({ type: "lines", title: key, series: [{ name: key, y: value }] });
     else if (typeof value === "string" && value.includes("\n")) sections.push({ type: "code", title: key, text: value });
     else if (value && typeof value === "object") sections.push({ type: "tree", title: key, value }); else plain[key] = value;
@@ -98,7 +118,7 @@ function drawParallel(s) {
   const goal = axes[columns.indexOf(s.colour)] || axes[axes.length - 1];
   return onceSized(h("canvas", { "aria-label": "parallel coordinates" }), (c, width, height) => {
     const css = theme.css, X = (i) => 50 + i * (width - 110) / (axes.length - 1), Y = (v) => 26 + (height - 52) * (1 - v); c.lineWidth = 1.3;
-    for (const r of [...rows].sort((a, b) => goal.at(a[goal.name]) - goal.at(b[goal.name]))) { const v = goal.at(r[goal.name]); c.strokeStyle = v > .85 ? css.accent : css.muted; c.globalAlpha = Number.isFinite(v) ? .18 + .72 * v * v : .1; c.beginPath(); axes.forEach((a, i) => { const y = a.at(r[a.name]); if (Number.isFinite(y)) c.lineTo(X(i), Y(y)); }); c.stroke(); }
+    for (const r of [...rows].sort((a, b) => (s.mode === "min" ? -1 : 1) * (goal.at(a[goal.name]) - goal.at(b[goal.name])))) { const at = goal.at(r[goal.name]), v = s.mode === "min" ? 1 - at : at; c.strokeStyle = v > .85 ? css.accent : css.muted; c.globalAlpha = Number.isFinite(v) ? .18 + .72 * v * v : .1; c.beginPath(); axes.forEach((a, i) => { const y = a.at(r[a.name]); if (Number.isFinite(y)) c.lineTo(X(i), Y(y)); }); c.stroke(); }
     c.globalAlpha = 1; c.font = "11px ui-monospace, monospace"; c.textAlign = "center"; axes.forEach((a, i) => { c.fillStyle = css.faint; c.fillRect(X(i), 26, 1, height - 52); c.fillStyle = css.text; c.fillText(a.name.slice(0, 18), X(i), height - 2); c.fillStyle = css.muted; c.fillText(String(a.high).slice(0, 12), X(i), 20); c.fillText(String(a.low).slice(0, 12), X(i), height - 14); }); c.textAlign = "left";
   });
 }

@@ -29,7 +29,7 @@ export class LivePage {
       // The rate is of the last seconds, from what has come since the last look.
       f.recent.push([now, f.count]); while (f.recent.length > 2 && now - f.recent[0][0] > 4) f.recent.shift();
       const [t0, n0] = f.recent[0], rate = m.live ? (now > t0 ? (f.count - n0) / (now - t0) : 0) : f.count / Math.max(now, 1e-9);
-      fill(card.count, f.running ? h("span.accent", `${f.running} running  `) : "", f.failed ? h("span.fail", `${count(f.failed)} failed  `) : "", count(f.count)); fill(card.left, `p50 ${duration(f.quantile(.5))}  p99 ${duration(f.quantile(.99))}`); fill(card.right, rate >= .05 ? `${rate < 10 ? rate.toFixed(1) : count(rate)}/s   ` : "", percent(f.sum / total));
+      fill(card.count, f.running ? h("span.accent", `${f.running} running`) : "", f.failed ? h("span.fail", `${count(f.failed)} failed`) : "", count(f.count)); fill(card.left, h("span", `p50 ${duration(f.quantile(.5))}`), h("span", `p99 ${duration(f.quantile(.99))}`)); fill(card.right, rate >= .05 ? h("span", `${rate < 10 ? rate.toFixed(1) : count(rate)}/s`) : "", h("span", percent(f.sum / total)));
       card.element.style.order = position; card.element.classList.toggle("off", !!this.app.filterText && !this.app.timeline.filterFits?.(f.index));
     });
     this.list.style.display = "flex"; this.list.style.flexDirection = "column";
@@ -44,7 +44,7 @@ export class TasksPage {
     this.list.element.addEventListener("click", (e) => { const row = e.target.closest(".row"); if (row) { this.list.selected = +row.dataset.index; this.list.render(); app.select(this.rowAt(this.list.selected)); } });
     this.info = h("span.dim"); this.problem = h("div.note", { hidden: true, role: "alert" });
     const column = (key, text, cls = "") => h("span" + cls, h("button", { onclick: () => { this.down = this.order === key ? !this.down : true; this.order = key; this.sortKey = ""; this.update(); } }, text));
-    this.head = h("div.row-head.cols-tasks", column("id", "task"), column("fn", "function"), column("state", "state"), column("start", "started", ".right"), h("span.wide", "process"), column("wait", "waited", ".right.wide"), column("time", "took", ".right"), column("attempt", "attempt", ".right.wide"), h("span.wide", ""));
+    this.head = h("div.row-head.cols-tasks", column("id", "task"), column("fn", "function"), column("state", "state"), column("start", "started", ".right"), h("span.wide", "process"), column("wait", "waited", ".right.wide"), column("time", "took", ".right"), column("attempt", "attempt", ".right.wide"));
     this.head.children[3].classList.add("wide");
     this.element = h("div.page", h("div.bar", h("h1", "Tasks"), this.info, h("span.grow"), ...["state:failed", "state:running", ">100ms", "kind:call"].map((q) => h("button", { onclick: () => app.addToQuery(q) }, q))), this.problem, this.head, this.list.element);
   }
@@ -70,7 +70,7 @@ export class TasksPage {
   drawRow(i) {
     const m = this.app.model, row = this.rowAt(i); if (row === undefined || row < 0 || row >= m.n) return h("div.row");
     const fn = m.functions[m.F[row]], wait = m.S[row] - m.submittedAt(m.OWNER[row], m.NUMBER[row]);
-    return h("div.row.cols-tasks", { role: "option" }, h("span.dim", `${m.OWNER[row]}·${m.NUMBER[row]}`), h("span.cell", h("i.swatch", { colour: cssRgb(colourOf(m, m.F[row])) }), fn.name), h("span.state-" + STATES[m.T[row]], STATES[m.T[row]]), h("span.right.wide", clock(m.S[row], .01)), h("span.wide", "w" + m.lanes[m.L[row]].id), h("span.right.wide.dim", Number.isFinite(wait) ? duration(Math.max(0, wait)) : ""), h("span.right", duration(m.duration(row))), h("span.right.wide.dim", m.A[row] ? m.A[row] + 1 : ""), h("span.wide"));
+    return h("div.row.cols-tasks", { role: "option" }, h("span.dim", `${m.OWNER[row]}·${m.NUMBER[row]}`), h("span.cell", h("i.swatch", { colour: cssRgb(colourOf(m, m.F[row])) }), fn.name), h("span.state-" + STATES[m.T[row]], STATES[m.T[row]]), h("span.right.wide", clock(m.S[row], .01)), h("span.wide", "w" + m.lanes[m.L[row]].id), h("span.right.wide.dim", Number.isFinite(wait) ? duration(Math.max(0, wait)) : ""), h("span.right", duration(m.duration(row))), h("span.right.wide.dim", m.A[row] ? m.A[row] + 1 : ""));
   }
 }
 
@@ -92,7 +92,7 @@ export class ActorsPage extends TablePage {
   constructor(app) { super(app, "Actors"); this.live = "actors"; }
   draw(m) {
     const rows = new Map(), now = m.now();
-    for (const actor of m.actors.values()) rows.set(keyOf(actor.owner, actor.number), { ...actor, state: ACTOR_STATES[actor.state] || "alive" });
+    for (const actor of m.actors.values()) rows.set(keyOf(actor.owner, actor.number), { ...actor, state: m.live || actor.state === 3 ? ACTOR_STATES[actor.state] || "alive" : "ended" });
     for (const actor of m.live ? this.app.liveRows("actors") : []) {
       const key = keyOf(parseInt(actor.actor_id.slice(8, 16), 16), parseInt(actor.actor_id.slice(-8), 16)), old = rows.get(key) || {};
       rows.set(key, { ...old, owner: old.owner, id: actor.actor_id, name: actor.class_name, given: actor.name, state: (actor.state || "").toLowerCase().replace("pending_creation", "pending"), pid: actor.pid, restarts: actor.num_restarts ?? old.restarts, queue: actor.queue_length ?? actor.num_pending_calls, why: typeof actor.death_cause === "string" ? actor.death_cause : old.why });

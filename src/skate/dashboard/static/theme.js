@@ -1,6 +1,6 @@
 // Colours and how numbers are written. A function has the same hue everywhere: it comes from its name, not from the order of arrival.
 
-export const theme = { name: "dark", css: {}, colours: [] };
+export const theme = { name: "dark", css: {}, colours: [], cssColours: [] };
 const NAMES = ["bg", "panel", "raised", "line", "text", "muted", "faint", "accent", "fail", "warn", "lane-a", "lane-b"];
 
 export function oklch(L, C, degrees) {
@@ -12,14 +12,17 @@ export function oklch(L, C, degrees) {
 
 // Hues lie between 60° and 345°: red is for failures alone.
 function hash(text) { let h = 2166136261; for (let i = 0; i < text.length; i++) h = Math.imul(h ^ text.charCodeAt(i), 16777619); return h >>> 0; }
-const hueSlots = new Map();
+const slotsOf = new Map();
 function hueOf(name) {
-  let slot = hueSlots.get(name);
+  const group = name.startsWith("report ") ? "report" : "function"; let slots = slotsOf.get(group);
+  if (!slots) slotsOf.set(group, slots = new Map());
+  let slot = slots.get(name);
   if (slot === undefined) {
-    // 19 hues, each in three lightnesses; two functions of one run never share one as long as any is free.
-    const taken = new Set(hueSlots.values()); slot = hash(name) % 57;
-    for (let i = 0; i < 57 && taken.has(slot); i++) slot = (slot + 22) % 57;
-    hueSlots.set(name, slot);
+    // 19 hues, each in three lightnesses. The name chooses one; when another function has it or one beside it, the one farthest from all in use.
+    const taken = [...slots.values()], far = (s) => { let least = 99; for (const t of taken) { const d = Math.abs(s % 19 - t % 19), apart = Math.min(d, 19 - d) * 3 + ((s / 19 | 0) === (t / 19 | 0) ? 0 : 2); if (apart < least) least = apart; } return least; };
+    slot = hash(name) % 57;
+    if (far(slot) < 6) { let best = slot, most = far(slot); for (let i = 0; i < 57; i++) { const s = (slot + i * 22) % 57, d = far(s); if (d > most) { most = d; best = s; } } slot = best; }
+    slots.set(name, slot);
   }
   return slot;
 }
@@ -35,12 +38,15 @@ export function setTheme(name) {
   const style = getComputedStyle(document.documentElement);
   for (const key of NAMES) theme.css[key] = style.getPropertyValue("--" + key).trim();
   theme.failRgb = name === "light" ? [205, 43, 49] : [242, 85, 90];
-  theme.colours = [];
+  theme.colours = []; theme.cssColours = [];
 }
 export function colourOf(model, index) {
   const fn = model.functions[index];
   return theme.colours[index] ??= fn ? rgbOf(fn.name) : [128, 128, 128];
 }
+
+// The same as a CSS colour: made once, for a thousand bars a frame.
+export function cssOf(model, index) { return theme.cssColours[index] ??= cssRgb(colourOf(model, index)); }
 
 export function duration(s) {
   if (!Number.isFinite(s)) return "–";
@@ -70,5 +76,5 @@ export const percent = (x) => Number.isFinite(x) ? (x * 100).toFixed(x < .0995 ?
 export function number(v) {
   if (!Number.isFinite(v)) return "–";
   const a = Math.abs(v);
-  return a !== 0 && (a >= 1e6 || a < 1e-4) ? v.toExponential(3) : Number(v.toPrecision(5)).toLocaleString("en-US", { maximumFractionDigits: 6 });
+  return Number.isInteger(v) && a < 1e12 ? v.toLocaleString("en-US") : a !== 0 && (a >= 1e6 || a < 1e-4) ? v.toExponential(3) : Number(v.toPrecision(5)).toLocaleString("en-US", { maximumFractionDigits: 6 });
 }

@@ -7,7 +7,7 @@
 //
 // A lane's rows lie in the order of their ends, so what is in sight is found by bisection.
 
-import { theme, colourOf, cssRgb, clock, duration, bytes } from "./theme.js";
+import { theme, colourOf, cssOf, cssRgb, clock, duration, bytes } from "./theme.js";
 import { h, fill } from "./dom.js";
 import { KIND, STATES } from "./model.js";
 
@@ -66,7 +66,7 @@ export class Timeline {
     if (this.follow) { this.to = Math.max(now + this.span * .02, this.span * .2); this.from = this.to - Math.min(this.span, Math.max(now * 1.04, .05)); }
     this.layout(cssH);
     this.drawAxis(c, css);
-    this.bars = 0;
+    this.bars = 0; this.charWidth ??= c.measureText("0").width;
     const lanes = this.visibleLanes();
     c.save(); c.beginPath(); c.rect(0, AXIS, cssW, this.lanesBottom - AXIS); c.clip();
     for (let i = 0; i < lanes.length; i++) {
@@ -158,12 +158,13 @@ export class Timeline {
     const m = this.model, state = m.T[row], x0 = Math.max(GUTTER, GUTTER + (m.S[row] - this.from) * px), x1 = Math.min(this.width, GUTTER + (end - this.from) * px), on = this.filter === null || this.filter(row);
     if (x1 < GUTTER) return;
     const w = Math.max(1, x1 - x0 - (x1 - x0 > 5 ? 1 : 0));
-    c.globalAlpha = on ? 1 : .13; c.fillStyle = state === 2 ? css.fail : cssRgb(colourOf(m, m.F[row])); c.fillRect(x0, y, w, height);
+    if (!on) c.globalAlpha = .13;
+    c.fillStyle = state === 2 ? css.fail : cssOf(m, m.F[row]); c.fillRect(x0, y, w, height);
     if (state === 0 && w > 2) { c.fillStyle = css.panel; c.globalAlpha = on ? .28 : .1; c.fillRect(x0, y, w, 2); c.fillRect(x0, y + height - 2, w, 2); c.globalAlpha = on ? 1 : .13; c.fillStyle = css.text; c.fillRect(x0 + w - 1.5, y, 1.5, height); }
     if (state === 3) { c.fillStyle = css.panel; for (let x = x0 + 2; x < x0 + w; x += 5) c.fillRect(x, y, 1.5, height); }
     if (m.A[row] > 0 && w > 3) { c.fillStyle = css.warn; c.fillRect(x0, y + height - 3, w, 3); }
-    if (w > 44 && height >= 12) { c.fillStyle = theme.name === "light" && state !== 2 ? "#fff" : state === 2 ? "#fff" : "#0a0d12"; c.save(); c.beginPath(); c.rect(x0, y, w - 3, height); c.clip(); c.fillText(m.functions[m.F[row]].name, x0 + 5, y + height / 2 + .5); c.restore(); }
-    c.globalAlpha = 1;
+    if (w > 44 && height >= 12) { c.fillStyle = theme.name === "light" && state !== 2 ? "#fff" : state === 2 ? "#fff" : "#0a0d12"; c.fillText(m.functions[m.F[row]].name.slice(0, (w - 8) / this.charWidth | 0), x0 + 5, y + height / 2 + .5); }
+    if (!on || state === 0) c.globalAlpha = 1;
   }
 
   drawBlocked(c, css, lane, y, height) {

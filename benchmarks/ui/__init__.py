@@ -1,0 +1,1 @@
+"""What the web UI costs: measured in a real Chromium, and in the UI's process."""
