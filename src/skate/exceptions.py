@@ -139,6 +139,14 @@ class RayTaskError(RayError):
             return f"{type(self.cause).__name__}: {text}" if text else type(self.cause).__name__
         return self.traceback_str.rstrip().rpartition("\n")[2]
 
+    def _render_traceback_(self) -> list[str] | None:
+        """Notebooks show this."""
+        import importlib
+
+        display = importlib.import_module("skate.engine.client.error_display")  # It stands above this module.
+        shown: list[str] | None = None if display.is_full() else display.render(self, self.__traceback__)
+        return shown
+
     def __str__(self) -> str:
         if _is_printed_with_its_cause(self):
             return self.last_line()

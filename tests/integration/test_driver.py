@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tests.integration.programs import assert_nothing_left, run_program, start_program
 
 
-def test_an_error_shows_the_remote_traceback_first_and_no_engine(tmp_path: Path) -> None:
+def test_an_error_shows_the_users_frames_here_and_there_and_what_was_raised_once(tmp_path: Path) -> None:
     program = run_program(
         """
         import skate
@@ -28,13 +29,55 @@ def test_an_error_shows_the_remote_traceback_first_and_no_engine(tmp_path: Path)
     )
     assert program.returncode == 1
     lines = program.stderr.splitlines()
-    assert lines[0].startswith("Remote traceback (most recent call last): task prep · worker ")
-    assert lines[2].strip() == "return {}[path]"
-    assert "KeyError: 'b'" in lines
-    assert '    skate.get(train.remote(prep.remote("b")))' in lines
-    assert "skate.exceptions.RayTaskError(KeyError): 'b'" in lines
-    assert "skate/engine" not in program.stderr
-    assert len(lines) <= 16
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[2].strip() == 'skate.get(train.remote(prep.remote("b")))'
+    assert lines[3].startswith('  ── task prep("b") · worker ')
+    assert lines[5].strip() == "return {}[path]"
+    assert lines[6:] == ["KeyError: 'b'        train() was never run: its argument failed   ·   skate why prep-1"]
+    assert "skate/" not in program.stderr
+
+
+def test_a_chain_of_two_tasks_takes_twelve_lines_and_all_when_asked_for(tmp_path: Path) -> None:
+    source = """
+        import skate
+
+        def deep(n):
+            return deep(n - 1) if n else {}["b"]
+
+        @skate.remote
+        def inner(n):
+            return deep(n)
+
+        @skate.remote
+        def outer(n):
+            return skate.get(inner.remote(n))
+
+        skate.get(outer.remote(9))
+        """
+    lines = run_program(source, tmp_path).stderr.splitlines()
+    assert len(lines) <= 12, lines
+    assert lines[-1].startswith("KeyError: 'b'")
+    assert sum(line.startswith("  ── task") for line in lines) == 2
+    full = run_program("import os; os.environ['SKATE_TRACEBACK'] = 'full'\n" + textwrap.dedent(source), tmp_path).stderr
+    assert full.count(", in deep") >= 4
+    assert "RayTaskError(KeyError)" in full
+
+
+def test_errors_of_the_engine_and_of_the_program_keep_their_own_form(tmp_path: Path) -> None:
+    crash = run_program(
+        """
+        import os, skate
+        @skate.remote(max_retries=0)
+        def crash(): os._exit(3)
+        skate.get(crash.remote())
+        """,
+        tmp_path,
+    )
+    lines = crash.stderr.splitlines()
+    assert lines[-1].startswith("skate.exceptions.WorkerCrashedError: worker ")
+    assert "skate/" not in crash.stderr
+    own = run_program("import skate; skate.init(num_cpus=1); {}[1]", tmp_path)
+    assert own.stderr.splitlines()[-1] == "KeyError: 1"
 
 
 def test_output_up_to_the_very_end_is_shown(tmp_path: Path) -> None:

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING
 
 from skate.backends.base import InitOptions
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from skate.backends.base import Backend
 
 _backend: Backend | None = None
@@ -46,6 +49,7 @@ def start(options: InitOptions, *, reuse: bool = False) -> Backend:
                 return _backend
             raise RuntimeError("a session is running in this process: call skate.shutdown() first")
         _backend = _make(options)
+        _show_errors()
         return _backend
 
 
@@ -64,6 +68,24 @@ def attach(backend: Backend | None) -> None:
     if backend is None:
         _lock = threading.RLock()  # The parent's other threads may have held it.
     _backend = backend
+
+
+def _show_errors() -> None:
+    """Errors that nobody catches, in a form that is read at once. The renderer is imported when it is needed."""
+    previous = sys.excepthook
+    if getattr(previous, "is_of_skate", False):
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        try:
+            from skate.engine.client.error_display import show
+        except Exception:  # The interpreter ends.
+            previous(kind, error, trace)
+        else:
+            show(kind, error, trace, previous)
+
+    hook.is_of_skate = True  # type: ignore[attr-defined]
+    sys.excepthook = hook
 
 
 def _make(options: InitOptions) -> Backend:

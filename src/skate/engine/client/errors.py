@@ -43,9 +43,10 @@ def pack_task_error(
     actor_class: str,
     attempt: int,
     duration_s: float,
+    arguments: str = "",
 ) -> bytes:
     """An exception that user code raised, with the traceback as it is here."""
-    where = f"{'actor call' if actor_class else 'task'} {name} · worker {worker} · pid {pid} · {_duration(duration_s)} · attempt {attempt + 1}"
+    where = f"{'actor call' if actor_class else 'task'} {name}{arguments} · worker {worker} · pid {pid} · {_duration(duration_s)} · attempt {attempt + 1}"
     text = _traceback_text(error, where)
     # A task that met another task's error passes on what was raised in the first place; the text tells the whole way.
     cause = error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from skate.engine.client.client import Client
 
 NO_ARGUMENTS = pickle.dumps(((), {}), 5)
+_SHOWN_BYTES_MAX = 2000
+_SHOWN_CHARACTERS_MAX = 40
 _PICKLE_FIRST_BYTE = 0x80  # Packed values with buffers start with their kind, 1.
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -61,6 +64,43 @@ def unpack_arguments(client: Client, call: m.Call, name: str) -> Arguments:
     for ref in call.refs:
         values.append(next(fetched) if type(ref) is bytes else _unpack_value(ref, name))  # type: ignore[arg-type]
     return fill(packed, values)
+
+
+def shown(call: m.Call) -> str:
+    """A call's arguments for a person: `("b", 3, …)`. Small plain values only, no code of the user's runs for it; "" when they are not at hand."""
+    if call.args_id or len(call.args) > _SHOWN_BYTES_MAX or not call.args or call.args[0] != _PICKLE_FIRST_BYTE:
+        return ""
+    try:
+        args, kwargs = _Plain(io.BytesIO(call.args)).load()
+    except Exception:
+        return ""
+    texts = [_short(value) for value in args] + [f"{name}={_short(value)}" for name, value in kwargs.items()]
+    text = ", ".join(texts)
+    return f"({text})" if len(text) <= _SHOWN_CHARACTERS_MAX else f"({text[: _SHOWN_CHARACTERS_MAX - 1]}…)"
+
+
+class _Plain(pickle.Unpickler):
+    """Makes plain values; of anything else it only knows that it is there."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name == "Slot" and module == Slot.__module__:
+            return Slot
+        raise pickle.UnpicklingError("not plain")
+
+
+def _short(value: Any) -> str:
+    if type(value) is str:
+        text = json_text(value if len(value) <= 24 else value[:23] + "…")
+    elif type(value) in (int, float, bool, type(None)):
+        text = repr(value)
+    else:
+        text = "…"
+    return text
+
+
+def json_text(text: str) -> str:
+    """In double quotes, with everything odd escaped."""
+    return '"' + text.encode("unicode_escape").decode().replace('"', '\\"') + '"' if not text.isprintable() else f'"{text}"'
 
 
 def fill(packed: Arguments, values: list[Any]) -> Arguments:

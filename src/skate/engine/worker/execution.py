@@ -352,6 +352,7 @@ class Executor:
                 actor_class=self.actor_class,
                 attempt=call.attempt,
                 duration_s=(time_ns() - start_ns) * 1e-9,
+                arguments=arguments.shown(call),
             )
         except Exception as trouble:  # An error that resists everything must not end the worker.
             text = f"{template.name}() raised a {type(error).__name__} that can't be told: {type(trouble).__name__}: {trouble}"
