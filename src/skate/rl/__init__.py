@@ -14,13 +14,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from skate.rl.a2c import A2C as A2C
+    from skate.rl.a3c import A3C as A3C
     from skate.rl.algorithm import Algorithm as Algorithm, TrainResult as TrainResult
+    from skate.rl.apex import ApeX as ApeX
     from skate.rl.callbacks import Callback as Callback, Progress as Progress, TensorBoard as TensorBoard
+    from skate.rl.dqn import DQN as DQN
     from skate.rl.environments import EnvironmentFailedError as EnvironmentFailedError
+    from skate.rl.es import ES as ES
     from skate.rl.evaluation import Evaluation as Evaluation
+    from skate.rl.impala import IMPALA as IMPALA
     from skate.rl.ppo import PPO as PPO, PPOSettings as PPOSettings
 
 _WHERE = {
+    "A2C": "a2c",
+    "A3C": "a3c",
+    "ApeX": "apex",
+    "DQN": "dqn",
+    "ES": "es",
+    "IMPALA": "impala",
     "Algorithm": "algorithm",
     "Callback": "callbacks",
     "EnvironmentFailedError": "environments",

@@ -9,14 +9,14 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 
 from skate.rl.callbacks import Callback, Report
-from skate.rl.env_runner import RunnerSpec
+from skate.rl.env_runner import EnvRunner, RunnerSpec
 from skate.rl.environments import MakeEnv, make_environments
 from skate.rl.evaluation import Evaluation, evaluate
 from skate.rl.networks import Model, set_threads
@@ -196,8 +196,13 @@ class Algorithm(Generic[S]):
             self.env, s.envs_per_runner, self.policy, self.model.spec, s.framework, self.seed, s.runner_cpus, self.env_kwargs
         )
 
-    def make_runners(self) -> RunnerGroup:
-        return RunnerGroup(self.runner_spec(), self.settings.num_workers, timeout_s=self.settings.runner_timeout_s)
+    def make_runners(self, runner: type[EnvRunner] | None = None, **options: Any) -> RunnerGroup:
+        """
+        Args:
+            runner: A subclass of `EnvRunner`, which finds `options` in its spec.
+        """
+        spec = replace(self.runner_spec(), runner=runner, options=options)
+        return RunnerGroup(spec, self.settings.num_workers, timeout_s=self.settings.runner_timeout_s)
 
     def note(self, rollout: Rollout) -> None:
         """Count a rollout's steps and episodes."""

@@ -31,6 +31,8 @@ class RunnerSpec:
     seed: int = 0
     cpus: float = 0.0
     env_kwargs: dict[str, Any] = field(default_factory=dict)
+    runner: type[Any] | None = None  # A subclass of EnvRunner that also does part of the learning.
+    options: dict[str, Any] = field(default_factory=dict)  # For that subclass.
 
 
 class EnvRunner:

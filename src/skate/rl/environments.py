@@ -37,6 +37,10 @@ class Environments(Protocol):
     position: tuple[int, int, int]  # (environment, its seed, its step) being stepped now: what a hang is reported with.
 
     def reset(self) -> Array: ...
+    def reseed(self, seeds: Sequence[int]) -> None:
+        """Seeds for the next `reset`."""
+        ...
+
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array]:
         """`(observations, rewards, terminated, truncated)`."""
         ...
@@ -155,6 +159,9 @@ class SerialEnvironments:
             self._is_over[index] = bool(over or cut)
         return self._observations, rewards, terminated, truncated
 
+    def reseed(self, seeds: Sequence[int]) -> None:
+        self._seeds = list(seeds)
+
     def describe(self, index: int) -> str:
         return f"{self.name} (environment {index}, seed {self._seeds[index]}, step {self._steps[index]})"
 
@@ -209,6 +216,9 @@ class NativeEnvironments:
 
     def _rows(self, observations: Array) -> Array:
         return observations.reshape(self._shape).astype(self._dtype, copy=False)
+
+    def reseed(self, seeds: Sequence[int]) -> None:
+        self._seeds = list(seeds)
 
     def describe(self, index: int) -> str:
         return f"{self.name} (environment {index} of a vector, seed {self._seeds[index]}, step {self._steps})"

@@ -87,6 +87,9 @@ class ParallelAgents:
                 truncated[row] = cut.get(agent, False) or (is_finished and not terminated[row])
         return self._observations, rewards, terminated, truncated
 
+    def reseed(self, seeds: Sequence[int]) -> None:
+        self._seeds = list(seeds)[: len(self._games)]
+
     def describe(self, index: int) -> str:
         return self._describe(index // len(self._agents))
 

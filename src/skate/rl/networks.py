@@ -153,6 +153,18 @@ class NumpyModel:
             outputs[name] = self._parameters[index].data
         return outputs
 
+    def infer_each(self, flats: Array, obs: Array, head: str) -> Array:
+        """Row i with the parameters `flats[i]`: a population in one batched product."""
+        offsets = np.cumsum([0, *(math.prod(shape) for shape in self._shapes)])
+        x = obs[:, None, :]
+        for network, index, activation in self._layers:
+            if network not in ("body", head):
+                continue
+            weight = flats[:, offsets[index] : offsets[index + 1]].reshape(len(flats), *self._shapes[index])
+            x = x @ weight + flats[:, None, offsets[index + 1] : offsets[index + 2]]
+            x = np.tanh(x) if activation == "tanh" else np.maximum(x, 0.0) if activation == "relu" else x
+        return x[:, 0]
+
     def tensor(self, values: Array) -> Any:
         return values
 

@@ -15,10 +15,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from skate.rl.actor_critic import actor_critic_spec
 from skate.rl.advantages import gae
 from skate.rl.algorithm import Algorithm
 from skate.rl.learner import Adam
-from skate.rl.networks import ModelSpec, make_model
+from skate.rl.networks import make_model
 from skate.rl.policies import stochastic_policy
 from skate.rl.rollout import Rollout
 from skate.rl.settings import Settings
@@ -104,20 +105,7 @@ class PPO(Algorithm[PPOSettings]):
 
     def build(self) -> None:
         s = self.settings
-        free = {} if self.actions.is_discrete else {"log_std": [0.0] * self.actions.dimensions}
-        heads = {"policy": self.actions.policy_outputs, "value": 1}
-        spec = ModelSpec(
-            self.observations.shape,
-            heads,
-            s.hidden,
-            s.activation,
-            s.shared or s.recurrent > 0,
-            {"policy": 0.01},
-            free,
-            s.network,
-            s.recurrent,
-        )
-        self.model = make_model(spec, self.seed, s.framework, s.device)
+        self.model = make_model(actor_critic_spec(self.observations, self.actions, s), self.seed, s.framework, s.device)
         self.policy = stochastic_policy(self.actions)
         self.optimizer = Adam(self.model, s.lr, max_grad_norm=s.max_grad_norm)
         self.runners = self.make_runners()

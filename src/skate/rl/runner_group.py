@@ -34,12 +34,12 @@ class RunnerGroup:
         self._lives = [0] * num_workers
         self._pending: dict[Any, tuple[int, tuple[Any, ...]]] = {}  # Ref of a rollout → (runner, what was asked for).
         self._weights: tuple[int, Any] = (-1, None)  # The newest version put, and its ref.
-        self.here = EnvRunner(spec) if num_workers == 0 else None
+        self.here = (spec.runner or EnvRunner)(spec) if num_workers == 0 else None
         self.actors: list[Any] = [self._make(index) for index in range(num_workers)]
 
     def _make(self, index: int) -> Any:
         # A second thread answers `where` while the first one is stuck in an environment.
-        actor = skate.remote(num_cpus=self.spec.cpus, max_concurrency=2)(EnvRunner)
+        actor = skate.remote(num_cpus=self.spec.cpus, max_concurrency=2)(self.spec.runner or EnvRunner)
         return actor.remote(self.spec, index, self._lives[index])
 
     def sample(self, weights: Array, version: int, steps: int, settings: dict[str, Any] | None = None) -> Rollout:
@@ -59,6 +59,10 @@ class RunnerGroup:
 
     def _call(self, index: int, call: tuple[Any, ...]) -> None:
         self._pending[self.actors[index].sample.remote(*call)] = (index, call)
+
+    def is_ready(self) -> bool:
+        """Whether `next_ready` would not wait."""
+        return bool(self._pending) and bool(skate.wait(list(self._pending), timeout=0)[0])
 
     def next_ready(self) -> Rollout:
         """The next rollout that is there, of whichever runner."""

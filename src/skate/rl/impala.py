@@ -1,0 +1,126 @@
+"""IMPALA: importance weighted actor-learner architecture (Espeholt et al. 2018, arXiv:1802.01561).
+
+    runners:  play T steps with the newest weights they have, send the steps and log μ(a|x); never wait for the learner
+    learner:  takes trajectories as they come;  corrects for the policy's lag by V-trace (section 4.1);
+              ρ_s (r_s + γ v_{s+1} − V(x_s)) ∇ log π,   (v_s − V(x_s)) ∇ V,   ∇ H                     (section 4.2)
+
+Deviations: Adam; each trajectory is learned `updates_per_rollout` times (once in the paper; corrected by V-trace like any lag), since a small network
+on a few cores wants more learning per step. Advantages may be normalised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from skate.rl.actor_critic import ActorCriticSettings, actor_critic_spec, policy_gradient_loss
+from skate.rl.advantages import vtrace
+from skate.rl.algorithm import Algorithm
+from skate.rl.learner import Adam
+from skate.rl.networks import make_model
+from skate.rl.policies import stochastic_policy
+from skate.rl.rollout import Rollout
+
+
+@dataclass(frozen=True, kw_only=True)
+class IMPALASettings(ActorCriticSettings):
+    """
+    Args:
+        rho_max, c_max: ρ̄ and c̄, where importance weights are cut.
+        trace_lambda: λ of remark 2; 1 in the paper's experiments.
+        updates_per_rollout: Updates from each trajectory.
+    """
+
+    num_workers: int = 2
+    num_envs: int = 16
+    lr: float = 1e-3
+    rho_max: float = 1.0
+    c_max: float = 1.0
+    trace_lambda: float = 0.95
+    updates_per_rollout: int = 1
+    normalize_advantages: bool = True
+
+
+class IMPALA(Algorithm[IMPALASettings]):
+    """`IMPALA("CartPole-v1", num_workers=2).train(100_000)`."""
+
+    Settings = IMPALASettings
+    name = "IMPALA"
+    families: ClassVar = {
+        "vector": {"gamma": 0.98, "entropy_coefficient": 0.0},
+        "image": {"shared": True, "activation": "relu", "hidden": (128,), "lr": 1e-3, "num_envs": 32},
+        "continuous": {"reward_scale": 0.1, "gamma": 0.95, "entropy_coefficient": 0.0, "lr": 1e-3},
+    }
+
+    def build(self) -> None:
+        s = self.settings
+        self.model = make_model(actor_critic_spec(self.observations, self.actions, s), self.seed, s.framework, s.device)
+        self.policy = stochastic_policy(self.actions)
+        self.optimizer = Adam(self.model, s.lr, max_grad_norm=s.max_grad_norm)
+        self.runners = self.make_runners()
+        self._is_running = False
+
+    def iterate(self) -> dict[str, float]:
+        """Learn from one trajectory of one runner, which plays on meanwhile."""
+        s = self.settings
+        if self.runners.here is not None:
+            rollout = self.runners.sample(self.model.flat, self.version, s.horizon)
+        else:
+            if not self._is_running:
+                self._is_running = True
+                for index in range(s.num_workers):
+                    self.runners.start(index, self.model.flat, self.version, s.horizon)
+            rollout = self.runners.next_ready()
+            self.runners.start(rollout.runner, self.model.flat, self.version, s.horizon)
+        self.note(rollout)
+        lag = self.version - rollout.version
+        for _ in range(s.updates_per_rollout):
+            metrics = self.learn(rollout)
+        return {"lag": float(lag), **metrics}
+
+    def learn(self, rollout: Rollout) -> dict[str, float]:
+        s = self.settings
+        steps, envs = rollout.rewards.shape
+        obs = rollout.obs.reshape(-1, *self.observations.shape)
+        actions = rollout.actions.reshape(steps * envs, -1)
+        now = self.model.infer(obs)
+        tensors = {name: self.model.tensor(x if name == "log_std" else x[: steps * envs]) for name, x in now.items()}
+        logp = log_prob(self.policy, tensors, self.model.tensor(actions)).reshape(steps, envs)
+        targets, advantages = vtrace(
+            logp - rollout.extras["logp"],
+            rollout.rewards * np.float32(s.reward_scale),
+            now["value"].reshape(steps + 1, envs),
+            rollout.terminated,
+            rollout.ended,
+            s.gamma,
+            s.rho_max,
+            s.c_max,
+            s.trace_lambda,
+        )
+        rows = np.flatnonzero(rollout.valid.reshape(-1))
+        advantages = advantages.reshape(-1)[rows]
+        if s.normalize_advantages:
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        loss, notes = policy_gradient_loss(
+            self.model, self.policy, obs[rows], actions[rows], advantages, targets.reshape(-1)[rows], s
+        )
+        norm = self.optimizer.minimise(loss)
+        self.version += 1
+        return {"loss": float(loss.item()), "grad_norm": norm, **{name: float(value.item()) for name, value in notes.items()}}
+
+    def extra_state(self) -> dict[str, Any]:
+        return {"optimizer": self.optimizer.state()}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state(state["optimizer"])
+
+
+def log_prob(policy: Any, outputs: dict[str, Any], actions: Any) -> Any:
+    """As plain numbers, whichever engine the outputs are of."""
+    from skate.rl.tape import Tensor
+
+    wrapped = {name: Tensor(x) if isinstance(x, np.ndarray) else x for name, x in outputs.items()}
+    logp, _ = policy.log_prob_and_entropy(wrapped, actions)
+    return logp.detach() if isinstance(logp, Tensor) else logp.detach().cpu().numpy()
