@@ -1,0 +1,1 @@
+"""Data in blocks: what pandas, streaming and training share."""
