@@ -41,7 +41,7 @@ def test_a_global_batch_has_the_same_rows_whatever_the_number_of_workers(rows: i
 
     def batches(workers: int) -> list[list[int]]:
         parts = [_rows(data.shard(rank, workers), global_batch_size=8) for rank in range(workers)]
-        return [sum(step, []) for step in zip(*parts, strict=True)]
+        return [[row for part in step for row in part] for step in zip(*parts, strict=True)]
 
     one, other = batches(few), batches(many)
     whole = rows // 8 - 1  # Where the rest joins depends on the number of workers.
