@@ -1,6 +1,7 @@
 """Distributed training: a loop runs on N workers with gradients in step, and survives the loss of some.
 
     from skate import train
+    from skate.train.tensorflow import TensorFlowTrainer as TensorFlowTrainer
     from skate.train.torch import TorchTrainer
 
     def loop(config):
@@ -20,7 +21,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skate.train import callbacks as callbacks, torch as torch
+    from skate.train import (
+        callbacks as callbacks,
+        collective as collective,
+        jax as jax,
+        keras as keras,
+        tensorflow as tensorflow,
+        torch as torch,
+    )
     from skate.train.checkpoint import Checkpoint as Checkpoint
     from skate.train.config import (
         CheckpointConfig as CheckpointConfig,
@@ -42,7 +50,10 @@ if TYPE_CHECKING:
         TrainingFailedError as TrainingFailedError,
         WorkerHungError as WorkerHungError,
     )
+    from skate.train.jax import JaxTrainer as JaxTrainer
+    from skate.train.keras import KerasTrainer as KerasTrainer
     from skate.train.result import Result as Result
+    from skate.train.tensorflow import TensorFlowTrainer as TensorFlowTrainer
     from skate.train.torch import TorchTrainer as TorchTrainer
     from skate.train.trainer import FunctionTrainer as FunctionTrainer
 

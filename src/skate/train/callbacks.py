@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,13 +152,11 @@ class TensorBoardLogger(Callback):
 
     def on_run_start(self, run: RunInfo) -> None:
         try:
-            from tensorboard.compat.proto.event_pb2 import Event
-            from tensorboard.compat.proto.summary_pb2 import Summary
-            from tensorboard.summary.writer.event_file_writer import EventFileWriter
+            modules = [import_module(f"tensorboard.{name}") for name in _TENSORBOARD]
         except ImportError as error:
             raise ImportError("TensorBoardLogger needs tensorboard: pip install tensorboard") from error
-        self._event, self._summary = Event, Summary
-        self._writer = EventFileWriter(str(self._directory or run.directory / "tensorboard"))
+        self._event, self._summary = modules[0].Event, modules[1].Summary
+        self._writer = modules[2].EventFileWriter(str(self._directory or run.directory / "tensorboard"))
 
     def on_report(self, row: Mapping[str, Any]) -> None:
         values = [self._summary.Value(tag=name, simple_value=value) for name, value in _numbers(row).items()]
@@ -197,6 +196,9 @@ class MLflowLogger(Callback):
         if self._with_checkpoint and result.checkpoint is not None:
             self._client.log_artifacts(self._run_id, result.checkpoint.path, "checkpoint")
         self._client.set_terminated(self._run_id, "FAILED" if result.error else "FINISHED")
+
+
+_TENSORBOARD = ("compat.proto.event_pb2", "compat.proto.summary_pb2", "summary.writer.event_file_writer")
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import skate
 from skate.train.checkpoint import Checkpoint
+from skate.train.collective import SharedMemoryFramework
 from skate.train.config import RunConfig, ScalingConfig
 from skate.train.controller import Controller
 from skate.train.framework import Framework
@@ -41,7 +42,7 @@ class FunctionTrainer:
         resume_from_checkpoint: What `get_checkpoint()` gives the loop at first.
     """
 
-    framework_class: ClassVar[type[Framework]] = Framework
+    framework_class: ClassVar[type[Framework]] = SharedMemoryFramework
 
     def __init__(
         self,
