@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KerasTrainer",
-    "ReportCheckpointCallback",  # noqa: F822: made when it is asked for.
+    "ReportCheckpointCallback",  # noqa: F822
     "average_gradients",
     "prepare_model",
 ]
