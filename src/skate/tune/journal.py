@@ -1,6 +1,7 @@
 """The journal of a study: what happened, one JSON line each, so that a study that was killed can be resumed.
 
     {"kind": "new", "id", "config"} · {"kind": "report", "id", "row", "checkpoint"} · {"kind": "end", "id", "state", "error"}
+    {"kind": "adopt", "id", "config", "checkpoint", "iteration"}: it goes on from another trial's state
 
 A line that a crash has cut off is ignored.
 """
@@ -55,12 +56,16 @@ class Journal:
 
 
 def _line(entry: dict[str, Any]) -> str:
-    if entry["kind"] == "new":
+    if "config" in entry:
         try:
             text = json.dumps(entry)
             if json.loads(text)["config"] == entry["config"]:  # Not so with tuples, or keys that are numbers.
                 return text + "\n"
         except TypeError:
             pass
-        entry = {**entry, "pickled": base64.b64encode(cloudpickle.dumps(entry["config"])).decode(), "config": str(entry["config"])}
+        entry = {
+            **entry,
+            "pickled": base64.b64encode(cloudpickle.dumps(entry["config"])).decode(),
+            "config": str(entry["config"]),
+        }
     return json.dumps(entry, default=plain) + "\n"

@@ -64,6 +64,7 @@ class Trial:
         self._iteration = assignment.iteration
         self._started_s = time.monotonic() - assignment.fixed_s
         self._store: CheckpointStore | None = None
+        self.has_saved = False  # Whether the report that is under way has a checkpoint.
 
     def report(self, metrics: Mapping[str, Any], checkpoint: Checkpoint | None) -> None:
         if not isinstance(metrics, Mapping):
@@ -72,6 +73,7 @@ class Trial:
         row = {name: number(value) for name, value in metrics.items()}
         row["training_iteration"] = self._iteration
         row["time_total_s"] = round(time.monotonic() - self._started_s, 5)
+        self.has_saved = checkpoint is not None
         if checkpoint is not None:
             self.checkpoint = self._save(checkpoint, row)
         self._runner.on_report(self, row)
@@ -110,10 +112,12 @@ class TrialRunner:
         self._current: str | None = None
         self._thread: threading.Thread | None = None
         self._is_waiting = False  # The trial waits for an answer.
+        self._calls = 0
 
     def advance(self, new: list[Assignment], answers: Mapping[str, Any], wait_s: float) -> list[tuple[str, str, Any, Any]]:
         """Go on; return what has happened: (kind, trial id, value, checkpoint). Waits for something to happen, at most `wait_s`."""
         with self._changed:
+            self._calls += 1
             self._queue.extend(new)
             self._answers.update(answers)
             if self._thread is None:
@@ -132,13 +136,26 @@ class TrialRunner:
 
     def _is_answer_due(self) -> bool:
         is_idle = self._current is None and not self._queue
-        return bool(self._events) and (self._is_waiting or is_idle or len(self._events) >= 256 or any(e[0] == "report" for e in self._events[-1:]) and not self._queue)
+        return bool(self._events) and (
+            self._is_waiting
+            or is_idle
+            or len(self._events) >= 256
+            or (any(e[0] == "report" for e in self._events[-1:]) and not self._queue)
+        )
 
     def on_report(self, trial: Trial, row: dict[str, Any]) -> None:
         """Called in the trial's thread."""
         trial_id = trial.assignment.trial_id
         with self._changed:
             self._events.append(("report", trial_id, row, trial.checkpoint))
+            if trial.has_saved and not self.work.asks:
+                # The driver's next call shows that it has heard of the checkpoint: a process that dies now loses nothing.
+                calls, self._is_waiting = self._calls, True
+                self._changed.notify_all()
+                while self._calls == calls:
+                    self._changed.wait()
+                self._is_waiting = False
+                return
             if not self.work.asks:
                 if self._answers.get(trial_id) == "stop":
                     raise StopTrial

@@ -142,7 +142,12 @@ class HyperBandScheduler(ASHAScheduler):
     full: the halving inside each is the asynchronous one, so nothing has to be paused."""
 
     def __init__(
-        self, time_attr: str = "training_iteration", metric: str | None = None, mode: str | None = None, max_t: float = 81, reduction_factor: float = 3
+        self,
+        time_attr: str = "training_iteration",
+        metric: str | None = None,
+        mode: str | None = None,
+        max_t: float = 81,
+        reduction_factor: float = 3,
     ) -> None:
         brackets = 1
         while reduction_factor**brackets <= max_t:
@@ -203,7 +208,9 @@ class PopulationBasedTraining(Scheduler):
     ) -> None:  # fmt: skip
         super().__init__(time_attr, metric, mode)
         if not hyperparam_mutations and custom_explore_fn is None:
-            raise ValueError("PopulationBasedTraining: hyperparam_mutations says what may change: {'lr': tune.loguniform(1e-4, 1e-1)}")
+            raise ValueError(
+                "PopulationBasedTraining: hyperparam_mutations says what may change: {'lr': tune.loguniform(1e-4, 1e-1)}"
+            )
         if not 0 < quantile_fraction <= 0.5:
             raise ValueError(f"PopulationBasedTraining: quantile_fraction={quantile_fraction!r} must be above 0 and at most 0.5")
         self._interval, self._quantile, self._resample = perturbation_interval, quantile_fraction, resample_probability

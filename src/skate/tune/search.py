@@ -91,7 +91,9 @@ class OptunaSearch(Searcher):
         points_to_evaluate: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         if isinstance(sampler, str) and sampler.lower() not in SAMPLERS:
-            raise ValueError(f"OptunaSearch: sampler={sampler!r} must be one of {', '.join(map(repr, SAMPLERS))}, or a sampler of Optuna")
+            raise ValueError(
+                f"OptunaSearch: sampler={sampler!r} must be one of {', '.join(map(repr, SAMPLERS))}, or a sampler of Optuna"
+            )
         self._own_space, self._metric, self._mode = space, metric, mode
         self._sampler, self._seed, self._first = sampler, seed, points_to_evaluate
         self._trials: dict[str, Any] = {}
@@ -106,7 +108,9 @@ class OptunaSearch(Searcher):
         self._space, self._samples = self._own_space or space, num_samples
         for path, leaf in spaces.walk(self._space):
             if isinstance(leaf, spaces.Grid | spaces.Normal):
-                raise ValueError(f"OptunaSearch: {path!r} is a {type(leaf).__name__}; use choice, uniform, loguniform, randint, … or the default search")
+                raise ValueError(
+                    f"OptunaSearch: {path!r} is a {type(leaf).__name__}; use choice, uniform, loguniform, randint, … or the default search"
+                )
         sampler = self._sampler
         if isinstance(sampler, str):
             name = sampler.lower()

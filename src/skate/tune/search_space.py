@@ -37,7 +37,11 @@ class Float(Domain):
             raise ValueError(f"loguniform({self.lower!r}, {self.upper!r}): the lower end must be above 0")
 
     def sample(self, dice: random.Random) -> float:
-        value = math.exp(dice.uniform(math.log(self.lower), math.log(self.upper))) if self.log else dice.uniform(self.lower, self.upper)
+        value = (
+            math.exp(dice.uniform(math.log(self.lower), math.log(self.upper)))
+            if self.log
+            else dice.uniform(self.lower, self.upper)
+        )
         if self.q is not None:
             value = round(value / self.q) * self.q
         return min(max(value, self.lower), self.upper)

@@ -67,7 +67,10 @@ def render(trials: Sequence[TrialState], total: int, seconds: float, metric: str
     for trial in chosen:
         config = dict(walk(trial.config))
         table.add_row(
-            trial.trial_id, trial.state.lower(), *(_text(config.get(path)) for path in parameters), *(_text(trial.row.get(name)) for name in metrics)
+            trial.trial_id,
+            trial.state.lower(),
+            *(_text(config.get(path)) for path in parameters),
+            *(_text(trial.row.get(name)) for name in metrics),
         )
     return table
 

@@ -1,0 +1,207 @@
+"""Studies on real workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import skate
+from skate import train, tune
+from tests.integration.programs import start_program, wait_until
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engine() -> Iterator[None]:
+    with skate.init(num_cpus=3):
+        yield
+
+
+def _run(path: Path, **options: Any) -> tune.RunConfig:
+    return tune.RunConfig(name="study", storage_path=path, verbose=0, **options)
+
+
+def _square(config: dict[str, Any]) -> dict[str, float]:
+    return {"loss": (config["x"] - 3) ** 2}
+
+
+def test_the_best_of_a_grid_and_the_table(tmp_path: Path) -> None:
+    results = tune.Tuner(
+        _square,
+        param_space={"x": tune.grid_search(list(range(8)))},
+        tune_config=tune.TuneConfig("loss", "min"),
+        run_config=_run(tmp_path),
+    ).fit()
+    assert len(results) == 8
+    assert results.get_best_result().config == {"x": 3}
+    frame = results.get_dataframe()
+    assert sorted(frame["config/x"]) == list(range(8))
+    assert results.get_best_result("loss", "max").config == {"x": 7}
+
+
+def test_a_thousand_short_trials_take_seconds(tmp_path: Path) -> None:
+    started = time.monotonic()
+    config = tune.TuneConfig("loss", "min", num_samples=1000)
+    results = tune.Tuner(_square, param_space={"x": tune.uniform(0, 9)}, tune_config=config, run_config=_run(tmp_path)).fit()
+    assert time.monotonic() - started < 10
+    assert len(results) == 1000
+    assert results.num_terminated == 1000
+    assert len({result.config["x"] for result in results}) == 1000
+
+
+def test_asha_ends_bad_trials_early(tmp_path: Path) -> None:
+    def trial(config: dict[str, Any]) -> None:
+        for step in range(27):
+            tune.report({"loss": config["x"] + 1 / (step + 1)})
+
+    scheduler = tune.ASHAScheduler(max_t=27, reduction_factor=3)
+    config = tune.TuneConfig("loss", "min", scheduler=scheduler)
+    results = tune.Tuner(
+        trial, param_space={"x": tune.grid_search(list(range(18)))}, tune_config=config, run_config=_run(tmp_path)
+    ).fit()
+    steps = {result.config["x"]: result.metrics["training_iteration"] for result in results}
+    assert steps[0] == 27
+    assert sum(steps.values()) < 18 * 27 / 2
+    assert results.get_best_result().config == {"x": 0}
+
+
+class Climber(tune.Trainable):
+    """Its height grows by lr, unless lr is too large."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.lr, self.height = config["lr"], 0.0
+
+    def step(self) -> dict[str, Any]:
+        self.height += self.lr
+        return {"height": self.height, "lr": self.lr}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        Path(checkpoint_dir, "height").write_text(str(self.height))
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        self.height = float(Path(checkpoint_dir, "height").read_text())
+
+
+def test_pbt_exchanges_checkpoints(tmp_path: Path) -> None:
+    scheduler = tune.PopulationBasedTraining(perturbation_interval=3, hyperparam_mutations={"lr": tune.uniform(0.01, 1)}, seed=3)
+    config = tune.TuneConfig("height", "max", scheduler=scheduler)
+    space = {"lr": tune.grid_search([0.01, 0.02, 1.0])}
+    results = tune.Tuner(
+        Climber, param_space=space, tune_config=config,
+        run_config=_run(tmp_path, stop={"training_iteration": 12}, checkpoint_config=tune.CheckpointConfig(num_to_keep=2)),
+    ).fit()  # fmt: skip
+    assert all(result.metrics["training_iteration"] == 12 for result in results)
+    heights = sorted(result.metrics["height"] for result in results)
+    assert heights[0] > 0.12 * 1.5  # By itself the worst would come to 0.12.
+    assert len(list((tmp_path / "study" / "trial_00000").glob("checkpoint_*"))) <= 2
+
+
+def test_a_failed_trial_is_tried_again_from_its_checkpoint_and_the_others_go_on(tmp_path: Path) -> None:
+    def trial(config: dict[str, Any]) -> None:
+        checkpoint = tune.get_checkpoint()
+        start = int(Path(checkpoint.path, "step").read_text()) if checkpoint else 0
+        for step in range(start, 6):
+            if step == 3 and start == 0 and config["x"] == 1:
+                raise ValueError("once")
+            if step == 3 and start == 0 and config["x"] == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if config["x"] == 4:
+                raise KeyError("always")
+            with tempfile.TemporaryDirectory() as directory:
+                Path(directory, "step").write_text(str(step + 1))
+                tune.report({"step": step}, checkpoint=tune.Checkpoint.from_directory(directory))
+
+    run = _run(tmp_path, failure_config=tune.FailureConfig(max_failures=1))
+    results = tune.Tuner(trial, param_space={"x": tune.grid_search([0, 1, 2, 3, 4])}, run_config=run).fit()
+    by_x = {result.config["x"]: result for result in results}
+    for x in range(4):
+        assert [row["step"] for row in by_x[x].metrics_history] == list(range(6)), x
+    assert by_x[1].failures == by_x[2].failures == 1
+    assert results.num_errors == 1
+    assert "KeyError: 'always'" in str(by_x[4].error)
+
+
+def test_a_study_goes_on_after_the_driver_was_killed(tmp_path: Path) -> None:
+    program = """
+        import time
+        from skate import tune
+        def trial(config):
+            with open("ran", "a") as file:
+                file.write(f"{config['x']}\\n")
+            time.sleep(0.05)
+            return {"loss": config["x"]}
+        if __name__ == "__main__":
+            results = tune.Tuner(trial, param_space={"x": tune.grid_search(list(range(40)))}, tune_config=tune.TuneConfig("loss", "min"),
+                run_config=tune.RunConfig(name="study", storage_path=".", verbose=0)).fit()
+            print(len(results), results.get_best_result().config["x"], sorted(result.config["x"] for result in results) == list(range(40)))
+    """
+    first = start_program(program, tmp_path)
+    journal = tmp_path / "study" / "journal.jsonl"
+    wait_until(lambda: journal.exists() and journal.read_text().count('"end"') >= 8, timeout_s=20)
+    first.kill()
+    first.communicate()
+    second = start_program(program, tmp_path)
+    out, err = second.communicate(timeout=40)
+    assert out == "40 0 True\n", err
+    ran = (tmp_path / "ran").read_text().split()
+    assert 40 <= len(ran) <= 46  # Those that had ended did not run again.
+
+
+def test_a_trainer_is_tuned_with_its_workers(tmp_path: Path) -> None:
+    def loop(config: dict[str, Any]) -> None:
+        for step in range(3):
+            train.report({"loss": (config["x"] - 1) ** 2 + step, "workers": train.get_context().get_world_size()})
+
+    trainer = train.FunctionTrainer(loop, scaling_config=train.ScalingConfig(num_workers=2))
+    results = tune.Tuner(
+        trainer,
+        param_space={"train_loop_config": {"x": tune.grid_search([0, 1, 2])}},
+        tune_config=tune.TuneConfig("loss", "min"),
+        run_config=_run(tmp_path),
+    ).fit()
+    best = results.get_best_result()
+    assert best.config == {"train_loop_config": {"x": 1}}
+    assert best.metrics["workers"] == 2
+    assert [row["loss"] for row in best.metrics_history] == [0, 1, 2]
+
+
+def test_resources_bound_how_many_run_at_once(tmp_path: Path) -> None:
+    def trial(config: dict[str, Any]) -> dict[str, float]:
+        started = time.time()
+        time.sleep(0.1)
+        return {"started": started, "ended": time.time()}
+
+    results = tune.Tuner(
+        tune.with_resources(trial, {"cpu": 1.5}), tune_config=tune.TuneConfig(num_samples=6), run_config=_run(tmp_path)
+    ).fit()
+    spans = [(one.metrics["started"], one.metrics["ended"]) for one in results]
+    assert max(sum(start <= at < end for start, end in spans) for at, _ in spans) == 2
+    with pytest.raises(ValueError, match="a trial needs 9 CPU, but there are 3 CPU"):
+        tune.Tuner(tune.with_resources(trial, {"cpu": 9}), run_config=_run(tmp_path)).fit()
+
+
+def test_restore_finds_the_study_and_its_settings(tmp_path: Path) -> None:
+    tune.Tuner(
+        _square,
+        param_space={"x": tune.grid_search([1, 2])},
+        tune_config=tune.TuneConfig("loss", "min"),
+        run_config=_run(tmp_path),
+    ).fit()
+    state = tmp_path / "study" / "study.json"
+    state.write_text(json.dumps({**json.loads(state.read_text()), "state": "RUNNING"}))
+    assert tune.Tuner.can_restore(tmp_path / "study")
+    results = tune.Tuner.restore(tmp_path / "study", _square).fit()
+    assert results.get_best_result().config == {"x": 2}
+
+
+def test_a_metric_that_was_not_reported_is_told_with_those_that_were(tmp_path: Path) -> None:
+    results = tune.Tuner(_square, param_space={"x": 1}, run_config=_run(tmp_path)).fit()
+    with pytest.raises(tune.TuneError, match=r"no trial reported 'accuracy'.*loss"):
+        results.get_best_result("accuracy", "max")
