@@ -83,6 +83,11 @@ def blobs_name(segment: int) -> str:
     return f"blobs-{segment:05d}"
 
 
+def failed_name(owner: int, number: int, attempt: int) -> str:
+    """The file with a failed attempt's function and arguments."""
+    return f"failed-{owner}-{number}-{attempt}"
+
+
 def string_id(lane: int, number: int) -> int:
     """The id of a lane's string; 0 (“…”) when the lane has too many."""
     return (lane * STRINGS_PER_LANE_MAX + number) & 0xFFFFFFFF if number < STRINGS_PER_LANE_MAX else 0

@@ -32,6 +32,7 @@ COMMANDS = {  # command → (module, what it does)
     "actors": ("listing", "actors, with short ids"),
     "objects": ("listing", "objects in the store, with short ids"),
     "why": ("why", "why a task ended when it did: the critical path in words"),
+    "debug": ("debug", "run a failed task again here, under pdb"),
     "explain": ("why", "what the time of a run went into, and what would make it faster"),
     "runs": ("tasks", "the runs that are kept"),
     "trace": ("trace", "a run for https://ui.perfetto.dev, or as OpenTelemetry spans"),

@@ -36,6 +36,7 @@ class Trail:
         self._names: dict[str, int] = {}
         self._new_names: list[tuple[int, str]] = []
         self._errors: list[tuple[bytes, int, str, str, bytes]] = []
+        self._kept: list[tuple[bytes, int, bytes]] = []
         self.errors_left_out = 0
         self._marked_ns = self._flushed_ns = 0
 
@@ -62,6 +63,10 @@ class Trail:
         except Exception:  # Hostile exceptions: the text alone, then.
             data = b""
         self._errors.append((task, attempt, name, text, data))
+
+    def keep(self, task: bytes, attempt: int, data: bytes) -> None:
+        """A failed task's function and arguments."""
+        self._kept.append((task, attempt, data))
 
     def packed(self, name: str, for_name: str, size: int, start_ns: int) -> None:
         """A large value was serialized at this place of the user's program."""
@@ -130,12 +135,15 @@ class Trail:
         others, self.others = self.others, []
         errors, self._errors = self._errors, []
         names, self._new_names = self._new_names, []
+        kept, self._kept = self._kept, []
         if self._client.death or not (rows or others):
             return
         for start in range(0, max(len(rows), len(others)), ROWS_MAX):
             attempts, more = rows[start : start + ROWS_MAX], others[start : start + ROWS_MAX]
             self._client.tell_node(m.Events(b"".join(attempts + more), len(attempts), names, errors))
             names, errors = [], []
+        for task, attempt, data in kept:
+            self._client.tell_node(m.FailedTask(task, attempt, data))
 
 
 def error_text(error: BaseException) -> str:

@@ -26,6 +26,7 @@ SEGMENT_BYTES = 16 * 1024 * 1024
 ROW_SEGMENTS_KEPT = 16  # 256 MiB: 8 million rows.
 BLOB_SEGMENTS_KEPT = 4
 DOCUMENTS_KEPT = 256
+FAILED_BYTES_MAX = 64 * 1024 * 1024
 DOCUMENT_BYTES_MAX = 1024 * 1024
 STRINGS_BYTES_MAX = 16 * 1024 * 1024
 STRING_BYTES_MAX = 1000
@@ -59,6 +60,7 @@ class Recorder:
         self._blobs: list[bytes] = []
         self._blobs_bytes = 0  # In the buffer.
         self._documents: dict[str, bytes] = {}
+        self._failed_bytes = 0
         self._row_fd = self._string_fd = self._blob_fd = -1
         self._row_segment = self._blob_segment = -1
         self._row_segment_bytes = self._blob_segment_bytes = 0
@@ -160,6 +162,23 @@ class Recorder:
         else:
             return False
         return True
+
+    def keep_failed(self, task: bytes, attempt: int, data: bytes) -> None:
+        """What `skate debug` runs again. The first ones count: later failures often follow from them."""
+        if not self.is_on or self._failed_bytes + len(data) > FAILED_BYTES_MAX:
+            return
+        self._failed_bytes += len(data)
+        try:
+            if not self._is_open:
+                self._open()
+            path = os.path.join(self._directory, f.failed_name(*owner_and_number(task), attempt))
+            fd = _open_new(path)
+            try:
+                _write(fd, data)
+            finally:
+                os.close(fd)
+        except OSError:  # It is a convenience.
+            pass
 
     def document(self, lane: int, kind: str, key: str, data: bytes) -> None:
         """What `skate.publish` was told: JSON."""

@@ -329,6 +329,7 @@ class Shell:
             m.StopSession: lambda client, message: self.end("the session was stopped (skate stop)"),
             m.SubscribeLogs: self._on_subscribe_logs,
             m.Events: self.state.on_events,
+            m.FailedTask: lambda client, message: self.recorder.keep_failed(message.task, message.attempt, message.data),
             m.TrailFlushed: self._on_trail_flushed,
             m.MetricRows: lambda client, message: self.state.on_metrics(client, message.rows),
             m.StackDump: lambda client, message: self.state.on_stack(client, message),

@@ -378,6 +378,14 @@ class Events(Message, tag=75):
     errors: list[tuple[bytes, int, str, str, bytes]] = []  # (task, attempt, its name, "Type: message", JSON or b"")
 
 
+class FailedTask(Message, tag=81):
+    """A failed task's function and arguments, pickled: the node keeps the bytes with the run, bounded, and never unpickles them."""
+
+    task: bytes
+    attempt: int
+    data: bytes
+
+
 class SubscribeLogs(Message, tag=76):
     on: bool
 
@@ -698,7 +706,7 @@ CLIENT_TO_NODE = (
     | CreateActor | ActorReady | ActorCreationFailed | ActorExiting | KillActor | ConnectActor | GetNamedActor
     | ListNamedActors | TerminateActor | CreatePlacementGroup | RemovePlacementGroup | GetPlacementGroup
     | AddRef | DropRefs | Unshare | Resolve | Create | Seal | Abort | Fetch | Unpin | CancelFetch | Free
-    | KvPut | KvGet | KvDel | KvList | Query | Events | SubscribeLogs | MetricRows | StopSession | StackDump | TrailFlushed
+    | KvPut | KvGet | KvDel | KvList | Query | Events | SubscribeLogs | MetricRows | StopSession | StackDump | TrailFlushed | FailedTask
 )  # fmt: skip
 NODE_TO_CLIENT = (
     Welcome | LeaseGranted | LeaseRejected | LeaseRevoked | LeaseLost | CreateActorReply | ActorChannel | ActorUpdate

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+import sys
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,8 @@ STREAMING, DYNAMIC = -1, -2
 QUICK_US = 1000
 OK, FAILED, CANCELLED, EXITED = 0, 1, 2, 3
 _TRACEBACK_MAX = 8000
+_KEPT_PER_FUNCTION_MAX = 3
+_KEPT_BYTES_MAX = 8_000_000
 _owner_and_number = struct.Struct(">4xI4xI").unpack
 _pack_row = run_format.ROW.pack
 _DURATION_MAX = run_format.DURATION_MAX
@@ -53,6 +56,7 @@ class Executor:
         self.bind: Callable[[Bound], Any] = runtime.functions.bind  # An actor's host binds methods instead.
         self.event_kind = task_events.TASK
         self._worker = runtime.worker
+        self._kept: dict[str, int] = {}  # Failed tasks whose arguments were kept, by name.
         self.actor = b""
         self.actor_class = ""
 
@@ -161,7 +165,12 @@ class Executor:
                 args, kwargs = arguments.unpack_arguments(self._client, call, bound.template.name)
             if runtime.interrupts.target is not None and is_main and runtime.interrupts.take(call.task):
                 raise KeyboardInterrupt
-            value = call_user(function, args, kwargs)
+            try:
+                value = call_user(function, args, kwargs)
+            except Exception:
+                if runtime.host is None and not runtime.is_fork:
+                    self._keep(call, bound, function, args, kwargs)
+                raise
             num_returns = bound.template.num_returns
             if num_returns == 1:
                 return self.pack_one(value, link, call, bound)
@@ -173,6 +182,28 @@ class Executor:
         finally:
             if adopted is not None:
                 self._client.dropped.extend(adopted)
+
+    def _keep(self, call: m.Call, bound: Bound, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A failed task's function and arguments, for `skate debug`: a few of each function, when they are not large."""
+        name = bound.template.name
+        kept = self._kept.get(name, 0)
+        if kept >= _KEPT_PER_FUNCTION_MAX:
+            return
+        self._kept[name] = kept + 1
+        try:
+            import cloudpickle
+
+            packed = pack((args, kwargs))
+            if packed.size > _KEPT_BYTES_MAX or packed.contains:
+                return
+            info = self._runtime.boot.job_info
+            fields = {
+                "name": name, "function": cloudpickle.dumps(function, 5), "kind": packed.kind, "arguments": packed.data(), "cwd": info.cwd,
+                "sys_path": list(sys.path),
+            }  # fmt: skip
+            self._runtime.trail.keep(call.task, call.attempt, _dumps(fields, 5))
+        except Exception:  # What can't be pickled can't be kept: the error itself counts.
+            pass
 
     def refused_by_environment(self, call: m.Call) -> m.Outcome:
         error = errors.pack_system_error("runtime_env", self._runtime.environment.error)
