@@ -44,11 +44,6 @@ class Tail:
         self._rows.start_at_oldest()
         self._blobs.start_before_end(blob_history_bytes)
 
-    @property
-    def rows_missed(self) -> int:
-        """Rows that were rotated away before they were read."""
-        return self._rows.bytes_missed // f.ROW_BYTES
-
     def step(self) -> list[Piece]:
         """The next pieces; empty when nothing is new. Each is at most CHUNK_BYTES long."""
         rows = self._rows.read(CHUNK_BYTES, f.ROW_BYTES)
@@ -74,7 +69,6 @@ class _Files:
         self._segment = 0
         self._offset = 0
         self._fd = -1
-        self.bytes_missed = 0
 
     def start_at_oldest(self) -> None:
         self._segment = self._oldest()
@@ -131,6 +125,8 @@ class _Files:
             return False
         next_segment = self._segment + 1
         if not os.path.exists(self._path(next_segment)):
+            if os.fstat(self._fd).st_nlink:  # Not rotated away: this is the newest. The folder is not listed at every look.
+                return False
             later = [segment for segment in self._segments() if segment > self._segment]
             if not later:
                 return False

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).parent / "static"
 PAGES_GROUP = "skate.dashboard.pages"  # Entry points: kind of document → "module:PATH", the path of a JavaScript module.
 INTERVAL_S = 0.1
-IDLE_INTERVAL_S = 0.25
+IDLE_INTERVAL_S = 0.4
 _IDLE_AFTER_S = 3.0
 _RECORD_EVERY_S = 2.0
 _BLOB_BYTES_MAX = 4 * 1024 * 1024
