@@ -37,7 +37,7 @@ export class Detail {
   failure(owner, number) {
     const m = this.app.model, error = m.errorOf(owner, number); if (!error) return null;
     const doc = error.doc;
-    return h("section.block", h("h2.fail", `${doc.type || error.type}: ${doc.message || ""}`), h("pre", doc.traceback || "no traceback was kept"), h("div.dim", "again, here, under a debugger: ", h("code", `skate debug ${number}`)));
+    return h("section.block", h("h2.fail", `${doc.type || error.type}: ${doc.message || ""}`), h("pre", doc.traceback || "no traceback was kept"), h("div.dim", "again, here, under a debugger: ", h("code", `skate debug ${m.shortId(this.row)}`)));
   }
 
   attempts(owner, number) {

@@ -290,7 +290,8 @@ export class RunModel {
     return null;
   }
   errorDocument(error) { return error.doc ??= normalError(this.blobJson(error)); }
-  shortId(row) { return this.functions[this.F[row]].name.split(".").pop() + "-" + this.NUMBER[row]; }
+  // As the commands name a task: square-12, or square-3.12 when worker 3 submitted it.
+  shortId(row) { const owner = this.laneById.get(this.OWNER[row]), byWorker = owner !== undefined && this.lanes[owner].what.startsWith("worker"); return `${this.functions[this.F[row]].name}-${byWorker ? this.OWNER[row] + "." : ""}${this.NUMBER[row]}`; }
   duration(row) { return (this.T[row] ? this.E[row] : this.now()) - this.S[row]; }
 }
 
