@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from skate import run_format as f
@@ -198,10 +201,11 @@ def test_session_with_its_ui_from_init_to_end(tmp_path: Path, new_tab: NewTab) -
         tab.until("!skateApp.model.live && skateApp.isConnected", within_s=8)
         tab.go("tasks")
         tab.text_until("cancelled")
-        pid = int(
-            subprocess.run(
-                ["pgrep", "-f", "--", f"--session {tab.ask('skateApp.model.run')}"], capture_output=True, text=True
-            ).stdout.split()[0]
+        session = tab.ask("skateApp.model.run")
+        pid = next(
+            one.pid
+            for one in psutil.process_iter(["cmdline"])
+            if "--session" in (cmd := one.info["cmdline"] or []) and session in cmd
         )
         assert tab.errors == []
     finally:
@@ -211,9 +215,6 @@ def test_session_with_its_ui_from_init_to_end(tmp_path: Path, new_tab: NewTab) -
         if program.stderr is not None:
             program.stderr.close()
         if pid:
-            import os
-            import signal
-
             os.kill(pid, signal.SIGTERM)  # It would stay for a minute.
 
 
