@@ -73,6 +73,7 @@ if TYPE_CHECKING:
         ObjectRefGenerator as ObjectRefGenerator,
     )
     from skate.object_ref import ObjectRef as ObjectRef
+    from skate.progressing import progress as progress
     from skate.reporting import publish as publish, report as report
     from skate.reproduce import recreate_error_locally as recreate_error_locally
     from skate.runtime_context import get_runtime_context as get_runtime_context
@@ -84,7 +85,7 @@ __all__ = [
     "ActorClassID", "ActorID", "DynamicObjectRefGenerator", "FunctionID", "JobID", "LoggingConfig", "NodeID", "ObjectID", "ObjectRef",
     "ObjectRefGenerator", "PlacementGroupID", "TaskID", "UniqueID", "WorkerID", "__version__", "actor", "autoscaler", "available_resources", "cancel",
     "cloudpickle", "cluster_resources", "cluster_utils", "dag", "dashboard", "exceptions", "experimental", "get", "get_actor", "get_gpu_ids",
-    "get_runtime_context", "init", "is_initialized", "kill", "method", "metrics", "nodes", "publish", "put", "recreate_error_locally", "remote", "remote_function", "report", "runtime_context",
+    "get_runtime_context", "init", "is_initialized", "kill", "method", "metrics", "nodes", "progress", "publish", "put", "recreate_error_locally", "remote", "remote_function", "report", "runtime_context",
     "runtime_env", "shutdown", "state", "timeline", "util", "wait",
 ]  # fmt: skip
 
@@ -97,6 +98,7 @@ _MODULE_OF = {
     "DynamicObjectRefGenerator": "generator", "ObjectRefGenerator": "generator",
     "ObjectRef": "object_ref",
     "get_runtime_context": "runtime_context",
+    "progress": "progressing",
     "recreate_error_locally": "reproduce",
     "publish": "reporting", "report": "reporting",
     "timeline": "timeline",

@@ -366,6 +366,11 @@ class ActorHandle(Generic[T]):
     def __repr__(self) -> str:
         return f"Actor({self._skate.table.class_name}, {self._skate.actor_id.hex()})"
 
+    def _repr_html_(self) -> str:
+        from skate._cards import actor_card
+
+        return actor_card(self._skate.table.class_name, self._skate.actor_id.hex())
+
     def __hash__(self) -> int:
         return hash(self._skate.actor_id)
 

@@ -75,6 +75,11 @@ class Context(Mapping[str, Any]):
     def __repr__(self) -> str:
         return f"Context({self.address_info!r})"
 
+    def _repr_html_(self) -> str:
+        from skate._cards import session_card
+
+        return session_card(self.address_info)
+
 
 class LoggingConfig:
     """Accepted for Ray's programs. It has no effect: workers write log records as the program itself has set up `logging`."""

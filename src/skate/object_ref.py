@@ -124,6 +124,11 @@ class ObjectRef(Generic[T_co]):
     def __repr__(self) -> str:
         return f"ObjectRef({self._id.hex()})"
 
+    def _repr_html_(self) -> str:
+        import importlib
+
+        return str(importlib.import_module("skate._cards").ref_card(self))  # It stands above this module.
+
     def __reduce__(self) -> tuple[Any, ...]:
         return self._host.reduce_ref(self)
 

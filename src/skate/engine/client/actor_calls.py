@@ -146,6 +146,7 @@ class ActorCalls:
             if not calls:
                 return
             self._send(connection, _encode(m.Calls(calls)))
+            client.trail.submitted()
 
     def _send(self, connection: Connection, data: bytes) -> None:
         channel = connection.channel
