@@ -79,7 +79,9 @@ def test_every_public_name_of_the_top_level_is_on_the_page() -> None:
     own = {
         "dashboard",
         "metrics",
+        "progress",
         "publish",
+        "recreate_error_locally",
         "remote_function",
         "report",
         "state",
