@@ -61,7 +61,8 @@ export class RunModel {
     this.lanes = []; this.laneById = new Map(); this.running = new Map(); this.failed = 0; this.finished = 0;
     this.samples = new Map(); this.reports = new Map(); this.actors = new Map(); this.objects = new Map(); this.packed = new Map();
     this.needs = { t: new Column(Float64Array), owner: new Column(Uint32Array), number: new Column(Uint32Array), depOwner: new Column(Uint32Array),
-      depNumber: new Column(Uint32Array), index: new Column(Uint16Array) };
+      depNumber: new Column(Uint32Array), index: new Column(Uint16Array), before: new Column(Int32Array) };
+    this.needsByKey = new Map(); this.needsDone = 0;
     this.submitted = new Map(); this.blocked = { t: new Column(Float64Array), d: new Column(Float64Array), lane: new Column(Uint16Array), owner: new Column(Uint32Array), number: new Column(Uint32Array) };
     this.moves = { t: new Column(Float64Array), kind: new Column(Uint8Array), kib: new Column(Float64Array) };
     this.logs = []; this.logLines = 0; this.errors = []; this.documents = new Map(); this.blobs = new Map(); this.stored = 0; this.spilledKib = 0;
@@ -265,10 +266,16 @@ export class RunModel {
     return this.byKey.get(keyOf(owner, number)) ?? -1;
   }
   attempts(owner, number) { const found = []; for (let i = 0; i < this.n; i++) if (this.NUMBER[i] === number && this.OWNER[i] === owner) found.push(i); return found; }
+  // A task's last row of `needs`; `before` leads to the others. Indexed when asked: most runs are never asked.
+  lastNeed(owner, number) {
+    const c = this.needs;
+    for (; this.needsDone < c.t.n; this.needsDone++) { const key = keyOf(c.owner.a[this.needsDone], c.number.a[this.needsDone]); c.before.push(this.needsByKey.get(key) ?? -1); this.needsByKey.set(key, this.needsDone); }
+    return this.needsByKey.get(keyOf(owner, number)) ?? -1;
+  }
   dependencies(owner, number) {
     const c = this.needs, found = [];
-    for (let i = 0; i < c.t.n; i++) if (c.number.a[i] === number && c.owner.a[i] === owner) found.push({ owner: c.depOwner.a[i], number: c.depNumber.a[i], index: c.index.a[i], t: c.t.a[i] });
-    return found;
+    for (let i = this.lastNeed(owner, number); i >= 0; i = c.before.a[i]) found.push({ owner: c.depOwner.a[i], number: c.depNumber.a[i], index: c.index.a[i], t: c.t.a[i] });
+    return found.reverse();
   }
   dependents(owner, number) {
     const c = this.needs, found = [];
@@ -277,8 +284,8 @@ export class RunModel {
   }
   // When a task was submitted: not after the first mark of its owner that has passed its number. NaN: not known.
   submittedAt(owner, number) {
-    const c = this.needs;
-    for (let i = 0; i < c.t.n; i++) if (c.number.a[i] === number && c.owner.a[i] === owner) return c.t.a[i];
+    const need = this.lastNeed(owner, number);
+    if (need >= 0) return this.needs.t.a[need];
     const marks = this.submitted.get(owner);
     if (!marks) return NaN;
     let lo = 0, hi = marks.t.n;

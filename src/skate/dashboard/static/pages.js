@@ -62,7 +62,6 @@ export class TasksPage {
     this.sortKey = key; this.sortedAt = now; const m = this.app.model, n = this.query.count, rows = new Int32Array(n), keys = new Float64Array(m.n);
     const rank = new Int32Array(m.functions.length); [...m.functions].sort((a, b) => a.name < b.name ? 1 : -1).forEach((f, i) => { rank[f.index] = i; });
     const value = { id: (i) => m.NUMBER[i], fn: (i) => rank[m.F[i]], state: (i) => m.T[i] === 2 ? 9 : m.T[i] === 0 ? 8 : m.T[i], time: (i) => m.duration(i), attempt: (i) => m.A[i], wait: (i) => m.S[i] - m.submittedAt(m.OWNER[i], m.NUMBER[i]) || 0 }[this.order];
-    if (this.order === "wait" && m.needs.t.n * n > 2e8) { this.sorted = null; return; }
     for (let i = 0; i < n; i++) { rows[i] = this.query.at(i); keys[rows[i]] = value(rows[i]); }
     rows.sort((a, b) => keys[a] - keys[b] || a - b); if (!this.down) rows.reverse(); this.sorted = rows;
   }
@@ -213,6 +212,7 @@ export const programOf = (record) => { const argv = record.argv || []; return ar
 // The whole run in sentences: what kept the workers from being busy, and what to do about it.
 export class WhyPage extends TablePage {
   constructor(app) { super(app, "Why"); }
+  sign() { const m = this.app.model; return m.live ? `${m.version > 0}|${performance.now() / 3000 | 0}` : `${m.version}`; } // The whole run is gone through.
   draw(m) {
     if (!m.n) return h("div.empty", "Nothing has run.");
     const now = m.now(), lanes = m.lanes.filter((l) => l.rows.n), busy = lanes.reduce((s, l) => s + l.busy, 0), span = Math.max(1e-9, now), efficiency = busy / (span * lanes.length), findings = [];
