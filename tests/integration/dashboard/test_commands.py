@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,3 +94,23 @@ def test_an_unknown_task_says_what_there_is(folder: Path) -> None:
     )
     assert done.returncode == 2
     assert "functions that ran: Model.__init__, Model.fit, prep, train" in done.stderr
+
+
+def test_prometheus_scrapes_a_running_session_from_loopback_only() -> None:
+    skate.init(num_cpus=1)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "skate.cli.main", "metrics", "--serve", "0"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[0]
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            text = answer.read().decode()
+        assert 'skate_resources_total{resource="CPU"} 1' in text
+        request = urllib.request.Request(address, headers={"Host": "evil.example"})
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(request, timeout=10)
+    finally:
+        process.kill()
+        process.communicate()
+        skate.shutdown()
