@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -278,4 +280,37 @@ def test_a_program_that_is_interrupted_while_it_starts_leaves_nothing(tmp_path: 
     )
     out, err = program.communicate(timeout=30)
     assert (program.returncode, out) == (0, "interrupted False\n42\n"), err
+    assert_nothing_left(tmp_path)
+
+
+def test_ctrl_c_in_get_is_back_at_once_with_four_lines(tmp_path: Path) -> None:
+    program = start_program(
+        """
+        import time
+        import skate
+
+        skate.init(num_cpus=4)
+
+        @skate.remote
+        def sleep():
+            print("asleep", flush=True)
+            time.sleep(100)
+
+        def main():
+            refs = [sleep.remote() for _ in range(8)]
+            skate.get(refs)
+
+        main()
+        """,
+        tmp_path,
+    )
+    assert program.stdout is not None
+    program.stdout.readline()  # A worker's: the driver is in get.
+    start_s = time.monotonic()
+    program.send_signal(signal.SIGINT)
+    _out, err = program.communicate(timeout=10)
+    assert time.monotonic() - start_s < 0.5
+    lines = err.splitlines()
+    assert lines[-1] == "KeyboardInterrupt"
+    assert len(lines) <= 4, err
     assert_nothing_left(tmp_path)
