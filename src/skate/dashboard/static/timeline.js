@@ -96,31 +96,9 @@ export class Timeline {
     if (Number.isFinite(lane.cpu) && m.live && height >= 11) { c.fillStyle = css.line; c.fillRect(64, y + height / 2 - 1.5, 20, 3); c.fillStyle = css.accent; c.fillRect(64, y + height / 2 - 1.5, 20 * Math.min(1, lane.cpu / 100), 3); }
     const { S, E, F, T } = m, rows = lane.rows.a, n = lane.rows.n;
     let lo = 0, hi = n; while (lo < hi) { const mid = lo + hi >> 1; if (E[rows[mid]] < from) lo = mid + 1; else hi = mid; }
-    const pixels = Math.ceil(plot), strip = this.stripFor(pixels, m.functions.length), { winner, best, coverage, bad, touched } = strip;
-    let current = -1, touchedCount = 0, isFaint = 0, any = false; const last = lane.maxDuration, filter = this.filter, wide = this.wide ??= []; wide.length = 0;
-    const finish = () => {
-      if (current < 0) return;
-      let most = 0, who = 0, all = 0; for (let k = 0; k < touchedCount; k++) { const f = touched[k], v = coverage[f]; all += v; if (v > most) { most = v; who = f; } coverage[f] = 0; }
-      touchedCount = 0; if (all > best[current]) { best[current] = all; winner[current] = who + 1; }
-    };
-    const stop = to + last;
-    for (let j = lo; j < n; j++) {
-      const row = rows[j], s = S[row], e = E[row];
-      if (s > to) { if (e > stop) break; continue; }
-      this.bars++;
-      const x0 = (s - from) * px, x1 = (e - from) * px;
-      if (x1 - x0 >= 2) { wide.push(row); continue; }
-      const on = filter === null || filter(row); if (!on) { isFaint++; continue; }
-      any = true;
-      const p0 = x0 < 0 ? 0 : x0 | 0, p1 = Math.min(pixels - 1, x1 | 0), f = F[row], isBad = T[row] === 2;
-      for (let p = p0; p <= p1; p++) {
-        if (p !== current) { finish(); current = p; }
-        const cover = Math.min(p + 1, x1) - Math.max(p, x0) + 1e-4;
-        if (coverage[f] === 0) touched[touchedCount++] = f; coverage[f] += cover;
-        if (isBad) bad[p] = 1;
-      }
-    }
-    finish();
+    const pixels = Math.ceil(plot), strip = this.stripFor(pixels, m.functions.length), wide = this.wide ??= []; wide.length = 0;
+    const { bars, any } = scanStrip(strip, pixels, rows, lo, n, from, to, px, to + lane.maxDuration, S, E, F, T, this.filter, wide);
+    this.bars += bars;
     if (any) this.paintStrip(c, strip, pixels, y + gap / 2, barHeight);
     for (const row of wide) this.drawBar(c, css, row, E[row], y + gap / 2, barHeight, px);
     for (const row of m.running.values()) if (m.L[row] === lane.index && S[row] < to) { this.bars++; this.drawBar(c, css, row, now, y + gap / 2, barHeight, px); }
@@ -316,6 +294,37 @@ export class Timeline {
     }
     this.tip.hidden = false; const w = this.tip.offsetWidth; this.tip.style.left = Math.min(x + 14, this.width - w - 6) + "px"; this.tip.style.top = Math.min(y + 16, this.height - this.tip.offsetHeight - 6) + "px";
   }
+}
+
+// What one lane shows, pixel by pixel; bars of two pixels and more go into `wide`. The hot loop of the page: all it uses is local.
+function scanStrip(strip, pixels, rows, lo, n, from, to, px, stop, S, E, F, T, filter, wide) {
+  const { winner, best, bad, coverage, touched } = strip; let current = -1, count = 0, any = false, bars = 0;
+  for (let j = lo; j < n; j++) {
+    const row = rows[j], s = S[row], e = E[row];
+    if (s > to) { if (e > stop) break; continue; }
+    bars++;
+    const x0 = (s - from) * px, x1 = (e - from) * px;
+    if (x1 - x0 >= 2) { wide.push(row); continue; }
+    if (filter !== null && !filter(row)) continue;
+    any = true;
+    const f = F[row], p0 = x0 < 0 ? 0 : x0 | 0, p1 = x1 >= pixels ? pixels - 1 : x1 | 0;
+    for (let p = p0; p <= p1; p++) {
+      if (p !== current) { if (current >= 0) count = settle(coverage, touched, count, winner, best, current); current = p; }
+      const cover = p0 === p1 ? x1 - x0 + 1e-4 : (p === p0 ? p + 1 - (x0 < 0 ? 0 : x0) : p === p1 ? x1 - p : 1) + 1e-4;
+      if (coverage[f] === 0) touched[count++] = f;
+      coverage[f] += cover;
+      if (T[row] === 2) bad[p] = 1;
+    }
+  }
+  if (current >= 0) settle(coverage, touched, count, winner, best, current);
+  return { bars, any };
+}
+// The pixel's function is the one that covers most of it. A pixel met again (calls that overlap) keeps the fuller answer.
+function settle(coverage, touched, count, winner, best, pixel) {
+  let most = 0, who = 0, all = 0;
+  for (let k = 0; k < count; k++) { const f = touched[k], v = coverage[f]; all += v; if (v > most) { most = v; who = f; } coverage[f] = 0; }
+  if (all > best[pixel]) { best[pixel] = all; winner[pixel] = who + 1; }
+  return 0;
 }
 
 export const laneSummary = (lane) => `w${lane.id}${lane.pid ? ` · pid ${lane.pid}` : ""}${Number.isFinite(lane.memory) ? ` · ${bytes(lane.memory)}` : ""}`;
