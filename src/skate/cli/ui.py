@@ -10,10 +10,13 @@ import secrets
 import signal
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skate.cli.failure import CommandError
 from skate.cli.link import Link, add_session_argument, choose
+
+if TYPE_CHECKING:
+    from skate.engine.driver.sessions import Session
 
 LINGER_S = 60.0  # Started by a program: how long it stays after the run's end and the last browser.
 
@@ -78,22 +81,27 @@ def _find(run_name: str | None, session_name: str | None) -> tuple[str, SessionS
     sessions = list_sessions()
     if run_name is None and (session_name is not None or sessions):
         session = choose(sessions, session_name)
-        return os.path.join(runs_folder(), session.name), SessionSource(Link(connect_observer(session)))
+        return os.path.join(runs_folder(), session.name), SessionSource(Link(connect_observer(session)), session)
     try:
         found = open_run(run_name)
     except (LookupError, OSError, ValueError) as error:
         raise CommandError(str(error)) from error
     for session in sessions:
         if session.name == found.name:
-            return found.path, SessionSource(Link(connect_observer(session)))
+            return found.path, SessionSource(Link(connect_observer(session)), session)
     return found.path, None
 
 
 class SessionSource:
     """What the UI asks of the running session, and does to it."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, session: Session) -> None:
         self._link = link
+        self._session = session
+
+    def is_alive(self) -> bool:
+        """Without asking the node: its process, and the directory that it removes at its end."""
+        return os.path.exists(self._session.directory) and os.path.exists(f"/proc/{self._session.pid}")
 
     def query(self, what: str, params: Mapping[str, Any]) -> Any:
         return self._link.query(what, params)

@@ -42,6 +42,8 @@ _TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=
 class LiveSource(Protocol):
     """A session that runs. Calls may block; they are made in a thread, one at a time."""
 
+    def is_alive(self) -> bool: ...
+
     def query(self, what: str, params: Mapping[str, Any]) -> Any: ...
 
     def kill_actor(self, actor_id: str, *, no_restart: bool) -> None: ...
@@ -73,7 +75,9 @@ class Ui:
         return directory if os.path.isdir(directory) else None
 
     def is_live(self, directory: str) -> bool:
-        return self.live is not None and directory == self.run_directory and not read_record(directory).get("ended_s")
+        # A session that ran no task has no run file, and a killed one has no end in it: so the session is asked, too.
+        is_ours = self.live is not None and directory == self.run_directory
+        return is_ours and self.live is not None and self.live.is_alive() and not read_record(directory).get("ended_s")
 
     def hello(self, directory: str) -> dict[str, Any]:
         return {
