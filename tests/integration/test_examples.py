@@ -19,7 +19,15 @@ PRINTS = {
     "06_when_it_fails.py": r"caught a ValueError with the remote traceback: True\nsecond attempt\n",
     "07_async_actor.py": r"328350\n",
     "08_gpus_without_any.py": r"\['0', '1'\]\nfree GPUs: 0(\.0)?\n",
+    "20_train_digits_torch.py": r"4 epochs, 1 failure, accuracy above 0.9: True\n",
+    "21_train_digits_keras.py": r"4 epochs, accuracy above 0.9: True\n",
+    "22_parameter_server.py": r"sync: accuracy above 0.9: True\nasync: accuracy above 0.9: True\n",
+    "23_lbfgs.py": r"loss below 0.05: True, accuracy above 0.97: True\n",
+    "24_tune.py": r"best accuracy above 0.9: True; steps saved: True\n",
+    "25_resnet_on_gpus.py": r"accuracy above 0.9: True\n",
 }
+
+NOISY = {"21_train_digits_keras.py"}  # TensorFlow says on stderr which CPU it has found.
 
 
 def test_every_example_is_run() -> None:
@@ -31,4 +39,5 @@ def test_example(name: str) -> None:
     done = subprocess.run([sys.executable, str(EXAMPLES / name)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(PRINTS[name], done.stdout), done.stdout
-    assert done.stderr == ""
+    if name not in NOISY:
+        assert done.stderr == ""

@@ -40,6 +40,7 @@ COMMANDS = {  # command → (module, what it does)
     "start": ("life", 'keep a session alive, for drivers that call skate.init(address="auto")'),
     "stop": ("life", "end sessions"),
     "microbenchmark": ("microbenchmark", "the rows of Ray's microbenchmark, on this machine"),
+    "tune": ("tune", "the table of a study of skate.tune, running or not"),
     "demo": ("demo", "analyse all installed Python source, serially and on every core"),
 }
 

@@ -101,22 +101,9 @@ class Study:
     def resume(self) -> int:
         """Take in the journal of before; returns the number of trials that are not tried again."""
         for entry in self._journal.read():
-            trial = self.trials.get(entry["id"])
-            if entry["kind"] == "new":
-                self.trials[entry["id"]] = TrialState(entry["id"], entry["config"])
-            elif trial is None:
-                continue
-            elif entry["kind"] == "report":
-                self._note_report(trial, entry["row"], entry["checkpoint"])
-                self._feed_scheduler(trial, entry["row"])
-            elif entry["kind"] == "adopt":
-                trial.config, trial.checkpoint, trial.checkpoint_iteration = (
-                    entry["config"],
-                    entry["checkpoint"],
-                    entry["iteration"],
-                )
-            else:
-                trial.state, trial.error = entry["state"], entry.get("error", "")
+            note_entry(self.trials, entry)
+            if entry["kind"] == "report" and entry["id"] in self.trials:
+                self._feed_scheduler(self.trials[entry["id"]], entry["row"])
         done = 0
         for trial in self.trials.values():
             is_done = trial.state in ("TERMINATED", "ERROR")
@@ -253,7 +240,7 @@ class Study:
                 self._on_error(trial, *value)
 
     def _on_report(self, runner: _Runner, trial: TrialState, row: dict[str, Any], checkpoint: str | None) -> None:
-        self._note_report(trial, row, checkpoint)
+        note_report(trial, row, checkpoint)
         self._entries.append({"kind": "report", "id": trial.trial_id, "row": row, "checkpoint": checkpoint})
         if len(self.trials) <= _PUBLISHED_MAX:
             publish_metrics(row, row["training_iteration"], f"{self.name}/{trial.trial_id}")
@@ -272,12 +259,6 @@ class Study:
                 )
             self._exploiting[trial.trial_id] = decision
         runner.answers[trial.trial_id] = "continue" if decision is Decision.CONTINUE else "stop"
-
-    def _note_report(self, trial: TrialState, row: dict[str, Any], checkpoint: str | None) -> None:
-        trial.row = row
-        trial.rows.append(row)
-        if checkpoint is not None and checkpoint != trial.checkpoint:
-            trial.checkpoint, trial.checkpoint_iteration = checkpoint, row["training_iteration"]
 
     def _on_end(self, trial: TrialState) -> None:
         exploit = self._exploiting.pop(trial.trial_id, None)
@@ -381,6 +362,39 @@ class Study:
         if self._run.verbose:
             sys.stderr.write(f"[tune] {text}\n")
             sys.stderr.flush()
+
+
+def read_trials(directory: Path) -> list[TrialState]:
+    """The trials of a study on disk, as far as its journal goes."""
+    trials: dict[str, TrialState] = {}
+    for entry in Journal(directory).read():
+        note_entry(trials, entry)
+    return list(trials.values())
+
+
+def note_entry(trials: dict[str, TrialState], entry: dict[str, Any]) -> None:
+    """One line of the journal."""
+    trial = trials.get(entry["id"])
+    if entry["kind"] == "new":
+        trials[entry["id"]] = TrialState(entry["id"], entry["config"])
+    elif trial is None:
+        return
+    elif entry["kind"] == "report":
+        note_report(trial, entry["row"], entry["checkpoint"])
+    elif entry["kind"] == "adopt":
+        trial.config, trial.checkpoint, trial.checkpoint_iteration = entry["config"], entry["checkpoint"], entry["iteration"]
+    else:
+        trial.state, trial.error = entry["state"], entry.get("error", "")
+
+
+def note_report(trial: TrialState, row: dict[str, Any], checkpoint: str | None) -> None:
+    # A trial that was started again after a crash reports some iterations a second time.
+    if trial.rows and row["training_iteration"] <= trial.rows[-1]["training_iteration"]:
+        trial.rows = rows_until(trial.rows, row["training_iteration"] - 1)
+    trial.row = row
+    trial.rows.append(row)
+    if checkpoint is not None and checkpoint != trial.checkpoint:
+        trial.checkpoint, trial.checkpoint_iteration = checkpoint, row["training_iteration"]
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -261,6 +261,15 @@ class Tuner:
         return found, not isinstance(found, GridAndRandom)
 
 
+def read_settings(directory: Path) -> tuple[str | None, str | None]:
+    """Metric and mode of a study on disk; (None, None) when they can't be read."""
+    try:
+        _space, config, _run = cloudpickle.loads((directory / "tuner.pkl").read_bytes())
+    except Exception:  # It needs modules that are not there.
+        return None, None
+    return config.metric, config.mode
+
+
 def _renamed(run: RunConfig, path: Path) -> RunConfig:
     from dataclasses import replace
 

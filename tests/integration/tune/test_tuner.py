@@ -205,3 +205,18 @@ def test_a_metric_that_was_not_reported_is_told_with_those_that_were(tmp_path: P
     results = tune.Tuner(_square, param_space={"x": 1}, run_config=_run(tmp_path)).fit()
     with pytest.raises(tune.TuneError, match=r"no trial reported 'accuracy'.*loss"):
         results.get_best_result("accuracy", "max")
+
+
+def test_the_command_prints_a_studys_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from skate.cli.main import main
+
+    tune.Tuner(
+        _square,
+        param_space={"x": tune.grid_search([1, 3])},
+        tune_config=tune.TuneConfig("loss", "min"),
+        run_config=_run(tmp_path),
+    ).fit()
+    assert main(["tune", str(tmp_path / "study")]) == 0
+    assert "2 of 2 trials: 2 terminated" in capsys.readouterr().out
+    assert main(["tune", str(tmp_path)]) != 0
+    assert "there is no study in" in capsys.readouterr().err
