@@ -30,7 +30,7 @@ def loop(config: dict[str, Any]) -> float:
     if strategy is not None:
         with strategy.scope():
             model = make()
-        data = train.tensorflow.prepare_dataset_shard(tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH))
+        data = train.tensorflow.prepare_dataset_shard(tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH), strategy)
     else:
         model = train.keras.prepare_model(make())
         data = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH)

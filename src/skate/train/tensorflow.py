@@ -64,13 +64,24 @@ class TensorFlowTrainer(FunctionTrainer):
 TensorflowTrainer = TensorFlowTrainer  # Ray's spelling.
 
 
-def prepare_dataset_shard(dataset: Any) -> Any:
-    """For a dataset that is this worker's part already: keep MultiWorkerMirroredStrategy from dividing it once more."""
+def prepare_dataset_shard(dataset: Any, strategy: Any = None) -> Any:
+    """For a dataset of this worker's rows, batched by what this worker takes in a step: hand it to MultiWorkerMirroredStrategy as it is.
+
+    Without it the strategy takes the dataset for one of all rows: it divides the batches again, and rows are left out.
+
+    Args:
+        strategy: Default: the one whose scope this is called in.
+
+    Raises:
+        ValueError: There is none.
+    """
     import tensorflow as tf
 
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return dataset.with_options(options)
+    if strategy is None:
+        if not tf.distribute.has_strategy():
+            raise ValueError("prepare_dataset_shard: call it in strategy.scope(), or pass the strategy")
+        strategy = tf.distribute.get_strategy()
+    return strategy.distribute_datasets_from_function(lambda context: dataset)
 
 
 def need(module: str, trainer: str) -> None:

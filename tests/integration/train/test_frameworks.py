@@ -204,7 +204,7 @@ def _keras_digits(config: dict[str, Any]) -> Any:
         with strategy.scope():
             model = make()
         part = tf.data.Dataset.from_tensor_slices((x[rows], y[rows])).batch(share)
-        history = model.fit(train.tensorflow.prepare_dataset_shard(part), epochs=2, verbose=0)
+        history = model.fit(train.tensorflow.prepare_dataset_shard(part, strategy), epochs=2, verbose=0)
         train.report({"epoch": 1, "loss": history.history["loss"][-1]})
     else:
         model = train.keras.prepare_model(make())
