@@ -19,8 +19,7 @@ def main() -> None:
         step = int(Path(checkpoint.path, "step").read_text()) if checkpoint else 0
         model = train.torch.prepare_model(torch.nn.Linear(64, 10))
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        deadline = time.time() + 15
-        while time.time() < deadline and not (context.get_attempt() == 1 and step > 1000):
+        while step < 600:  # Counted in steps, not in seconds: all ranks have to make the same number.
             model(torch.ones(8, 64)).sum().backward()
             optimizer.step()
             step += 1
@@ -31,7 +30,7 @@ def main() -> None:
                     kept = train.Checkpoint.from_directory(directory)
                 train.report({"attempt": context.get_attempt(), "at": time.time()}, checkpoint=kept)
             time.sleep(0.02)
-            if context.get_attempt() == 0 and context.get_world_rank() == 1 and time.time() > deadline - 5:
+            if context.get_attempt() == 0 and context.get_world_rank() == 1 and step == 400:
                 with open("/tmp/skate-bench-killed", "w") as file:
                     file.write(repr(time.time()))
                 os.kill(os.getpid(), 9)
