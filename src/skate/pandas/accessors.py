@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from skate.pandas import expressions as ex, kinds, lazy, ops
+from skate.pandas.warning_lines import counts_as_pandas
 
 
 class AccessorProperty:
@@ -96,3 +97,7 @@ class PlannedDt(_Planned):
     def __getattr__(self, name: str) -> Any:
         made = ops.date_part(self._series, name)
         return super().__getattr__(name) if made is NotImplemented else made
+
+
+for _cls in (AccessorProperty, _Planned, PlannedStr, PlannedDt):
+    counts_as_pandas(_cls)

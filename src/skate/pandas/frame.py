@@ -12,6 +12,7 @@ from skate.pandas import execute, groupby, lazy, ops, query, udf
 from skate.pandas.locating import Loc
 from skate.pandas.metaclass import DropIn
 from skate.pandas.plain import PlainFrame, PlainSeries
+from skate.pandas.warning_lines import counts_as_pandas
 
 _COLUMNS = PlainFrame.columns
 
@@ -123,8 +124,8 @@ class DataFrame(PlainFrame, metaclass=DropIn):
             return lazy.share(self)
         return super().copy(deep=deep)
 
-    def query(self, expr: Any, *, inplace: Any = False, **kwargs: Any) -> Any:
-        if inplace is False and isinstance(expr, str) and not kwargs and ops.plan_of(self) is not None:
+    def query(self, expr: Any, **kwargs: Any) -> Any:
+        if isinstance(expr, str) and not kwargs and ops.plan_of(self) is not None:
             mask = query.evaluate(self, expr, sys._getframe(1))
             if mask is not NotImplemented:
                 made = ops.getitem(self, mask)
@@ -132,7 +133,7 @@ class DataFrame(PlainFrame, metaclass=DropIn):
                     return made
             ops.leave(self, "query")
         kwargs["level"] = kwargs.pop("level", 0) + 1
-        return super().query(expr, inplace=inplace, **kwargs)
+        return super().query(expr, **kwargs)
 
     def head(self, n: int = 5) -> Any:
         made = ops.head(self, n)
@@ -153,54 +154,45 @@ class DataFrame(PlainFrame, metaclass=DropIn):
                 return made
         return super().drop(labels, axis=axis, index=index, columns=columns, **kwargs)
 
-    def sort_values(
-        self, by: Any, *, axis: Any = 0, ascending: Any = True, inplace: Any = False, kind: Any = "quicksort", na_position: Any = "last",
-        ignore_index: Any = False, key: Any = None,
-    ) -> Any:  # fmt: skip
-        if axis in (0, "index") and inplace is False and key is None and isinstance(ignore_index, bool):
-            made = ops.sort_values(self, by, ascending, kind, na_position, ignore_index)
+    # `inplace` has a default that pandas doesn't tell: what was not given is not handed on.
+
+    def sort_values(self, by: Any, **kwargs: Any) -> Any:
+        if lazy.is_large(self) and kwargs.keys() <= {"ascending", "kind", "na_position", "ignore_index"}:
+            made = ops.sort_values(
+                self, by, kwargs.get("ascending", True), kwargs.get("kind", "quicksort"), kwargs.get("na_position", "last"),
+                kwargs.get("ignore_index", False),
+            )  # fmt: skip
             if made is not NotImplemented:
                 return made
-        return super().sort_values(
-            by,
-            axis=axis,
-            ascending=ascending,
-            inplace=inplace,
-            kind=kind,
-            na_position=na_position,
-            ignore_index=ignore_index,
-            key=key,
-        )
+        return super().sort_values(by, **kwargs)
 
-    def drop_duplicates(self, subset: Any = None, *, keep: Any = "first", inplace: Any = False, ignore_index: Any = False) -> Any:
-        if inplace is False and isinstance(ignore_index, bool):
-            made = ops.drop_duplicates(self, subset, keep, ignore_index)
+    def drop_duplicates(self, subset: Any = None, **kwargs: Any) -> Any:
+        if lazy.is_large(self) and kwargs.keys() <= {"keep", "ignore_index"}:
+            made = ops.drop_duplicates(self, subset, kwargs.get("keep", "first"), kwargs.get("ignore_index", False))
             if made is not NotImplemented:
                 return made
-        return super().drop_duplicates(subset, keep=keep, inplace=inplace, ignore_index=ignore_index)
+        return super().drop_duplicates(subset, **kwargs)
 
-    def dropna(self, *, axis: Any = 0, subset: Any = None, inplace: Any = False, ignore_index: Any = False, **kwargs: Any) -> Any:
-        if axis in (0, "index") and inplace is False and ignore_index is False and set(kwargs) <= {"how"}:
-            made = ops.dropna(self, subset, kwargs.get("how", "any"))
+    def dropna(self, **kwargs: Any) -> Any:
+        if lazy.is_large(self) and kwargs.keys() <= {"how", "subset"}:
+            made = ops.dropna(self, kwargs.get("subset"), kwargs.get("how", "any"))
             if made is not NotImplemented:
                 return made
-        return super().dropna(axis=axis, subset=subset, inplace=inplace, ignore_index=ignore_index, **kwargs)
+        return super().dropna(**kwargs)
 
-    def reset_index(self, level: Any = None, *, drop: Any = False, inplace: Any = False, **kwargs: Any) -> Any:
-        if level is None and inplace is False and isinstance(drop, bool) and not kwargs and lazy.planned(self) is not None:
-            made = ops.reset_index(self, drop)
+    def reset_index(self, level: Any = None, **kwargs: Any) -> Any:
+        if level is None and kwargs.keys() <= {"drop"} and lazy.planned(self) is not None:
+            made = ops.reset_index(self, kwargs.get("drop", False) is True)
             if made is not NotImplemented:
                 return made
-        return super().reset_index(level, drop=drop, inplace=inplace, **kwargs)
+        return super().reset_index(level, **kwargs)
 
-    def set_index(
-        self, keys: Any, *, drop: Any = True, append: Any = False, inplace: Any = False, verify_integrity: Any = False
-    ) -> Any:
-        if drop is True and append is False and inplace is False and verify_integrity is False and lazy.planned(self) is not None:
+    def set_index(self, keys: Any, **kwargs: Any) -> Any:
+        if not kwargs and lazy.planned(self) is not None:
             made = ops.set_index(self, keys)
             if made is not NotImplemented:
                 return made
-        return super().set_index(keys, drop=drop, append=append, inplace=inplace, verify_integrity=verify_integrity)
+        return super().set_index(keys, **kwargs)
 
     def merge(
         self, right: Any, how: Any = "inner", on: Any = None, left_on: Any = None, right_on: Any = None, left_index: Any = False,
@@ -269,6 +261,7 @@ class DataFrame(PlainFrame, metaclass=DropIn):
 
 
 DataFrame.__module__ = "pandas"
+counts_as_pandas(DataFrame)
 DataFrame.__doc__ = PlainFrame.__doc__
 lazy.classes[PlainFrame] = DataFrame
 lazy.ours.add(DataFrame)

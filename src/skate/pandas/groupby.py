@@ -15,6 +15,7 @@ from skate.pandas import expressions as ex, kinds, lazy, ledger, ops, udf
 from skate.pandas.nodes import Aggregate
 from skate.pandas.plain import PlainFrame, PlainSeries
 from skate.pandas.plan import Column, IndexSpec, Levels, Plan, RowNumbers
+from skate.pandas.warning_lines import counts_as_pandas
 
 _OWN = frozenset({
     "sum", "mean", "min", "max", "count", "size", "nunique", "first", "last", "std", "var", "median", "agg", "aggregate", "apply", "transform",
@@ -277,6 +278,10 @@ class PlannedFrameGroupBy(_Planned, DataFrameGroupBy):
 class PlannedSeriesGroupBy(_Planned, SeriesGroupBy):
     def __getitem__(self, key: Any) -> Any:
         return self._sk_become_pandas()[key]
+
+
+for _cls in (_Planned, PlannedFrameGroupBy, PlannedSeriesGroupBy):
+    counts_as_pandas(_cls)
 
 
 def _make(cls: Any, other: Any, selection: Any) -> Any:

@@ -37,7 +37,12 @@ def user_line() -> tuple[str, int] | None:
     frame: Any = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
-        if not name.startswith(_PACKAGE) and f"{os.sep}pandas{os.sep}core" not in name and "functools" not in name:
+        if (
+            not name.startswith(_PACKAGE)
+            and f"{os.sep}pandas{os.sep}core" not in name
+            and "<skate>" not in name
+            and "functools" not in name
+        ):
             return name, frame.f_lineno
         frame = frame.f_back
     return None

@@ -18,6 +18,7 @@ from skate.pandas import lazy
 from skate.pandas.frame import DataFrame
 from skate.pandas.readers import read_parquet
 from skate.pandas.series import Series
+from skate.pandas.warning_lines import counts_as_pandas
 
 
 def _merge(left: Any, right: Any, *args: Any, **kwargs: Any) -> Any:
@@ -27,7 +28,7 @@ def _merge(left: Any, right: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 _real_merge = pd.merge
-_merge = functools.wraps(pd.merge)(_merge)
+_merge = counts_as_pandas(functools.wraps(pd.merge)(_merge))
 REPLACED: dict[str, Any] = {"DataFrame": DataFrame, "Series": Series, "merge": _merge, "read_parquet": read_parquet}
 
 
@@ -52,12 +53,26 @@ def get(name: str) -> Any:
 def adopting(function: Any) -> Any:
     """The function, with frames and series among its results made ours."""
 
+    if function is pd.eval:
+        function = _one_level_up(function)
+
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         result = function(*args, **kwargs)
         return _adopt_reader(result) if isinstance(result, TextFileReader) else lazy.adopt(result)
 
-    return call
+    return counts_as_pandas(call)
+
+
+def _one_level_up(function: Any) -> Any:
+    """pd.eval looks for names in its caller's frame, which is ours."""
+
+    @functools.wraps(function)
+    def evaluate(*args: Any, **kwargs: Any) -> Any:
+        kwargs["level"] = kwargs.get("level", 0) + 2
+        return function(*args, **kwargs)
+
+    return counts_as_pandas(evaluate)
 
 
 class _ChunkReader(TextFileReader):

@@ -566,12 +566,10 @@ def merge(left: Any, right: Any, how: Any, left_on: Any, right_on: Any, suffixes
     """An inner or left join on columns of the same kind."""
     if not (isinstance(left, PlainFrame) and isinstance(right, PlainFrame)) or how not in ("inner", "left"):
         return NotImplemented
+    if "_mgr" in left.__dict__ and "_mgr" in right.__dict__ and not _is_big(left, right):
+        return NotImplemented
     a, b = _whole_plan(left), _whole_plan(right)
-    if (
-        a is None
-        or b is None
-        or (left.__dict__.get("_mgr") is not None and right.__dict__.get("_mgr") is not None and not _is_big(left, right))
-    ):
+    if a is None or b is None:
         return NotImplemented
     on_left = [left_on] if isinstance(left_on, str) else left_on
     on_right = [right_on] if isinstance(right_on, str) else right_on

@@ -17,6 +17,7 @@ from skate.pandas import kinds, lazy, ledger
 from skate.pandas.nodes import ParquetScan
 from skate.pandas.plan import Column, Plan, RowNumbers
 from skate.pandas.settings import settings
+from skate.pandas.warning_lines import counts_as_pandas
 
 _real_read_parquet = pd.read_parquet
 
@@ -32,6 +33,7 @@ def read_parquet(path: Any, engine: Any = "auto", columns: Any = None, **kwargs:
     return lazy.adopt(_real_read_parquet(path, engine=engine, columns=columns, **kwargs))
 
 
+counts_as_pandas(read_parquet)
 read_parquet.__doc__ = pd.read_parquet.__doc__
 read_parquet.__wrapped__ = pd.read_parquet  # type: ignore[attr-defined]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from skate.pandas.accessors import AccessorProperty
 from skate.pandas.locating import Loc
 from skate.pandas.metaclass import DropIn
 from skate.pandas.plain import PlainFrame, PlainSeries
+from skate.pandas.warning_lines import counts_as_pandas
 
 
 class Series(PlainSeries, metaclass=DropIn):
@@ -142,14 +144,14 @@ class Series(PlainSeries, metaclass=DropIn):
 
     notnull = notna
 
-    def fillna(self, value: Any, *, axis: Any = None, inplace: Any = False, limit: Any = None) -> Any:
-        if axis is None and inplace is False and limit is None and isinstance(value, (int, float, str, pd.Timestamp)):
+    def fillna(self, value: Any, **kwargs: Any) -> Any:
+        if not kwargs and isinstance(value, (int, float, builtins.str, pd.Timestamp)):
             made = ops.elementwise(
                 self, lambda column: ex.fill_missing(column, value), "fillna", lambda plain: plain.fillna(value)
             )
             if made is not NotImplemented:
                 return made
-        return super().fillna(value, axis=axis, inplace=inplace, limit=limit)
+        return super().fillna(value, **kwargs)
 
     def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
         if not args and not kwargs and not isinstance(dtype, dict):
@@ -167,24 +169,18 @@ class Series(PlainSeries, metaclass=DropIn):
         made = ops.head(self, n)
         return super().head(n) if made is NotImplemented else made
 
-    def reset_index(self, level: Any = None, *, drop: Any = False, inplace: Any = False, **kwargs: Any) -> Any:
-        name = (
-            kwargs.pop("name", None)
-            if lazy.planned(self) is not None and isinstance(kwargs.get("name"), str) and not drop
-            else None
-        )
-        series = self if name is None else self.rename(name)
-        if level is None and inplace is False and isinstance(drop, bool) and not kwargs and lazy.planned(self) is not None:
-            made = ops.reset_index(series, drop)
-            if made is not NotImplemented:
-                return made
-        if name is not None:
-            kwargs["name"] = name
-        return super().reset_index(level, drop=drop, inplace=inplace, **kwargs)
+    def reset_index(self, level: Any = None, **kwargs: Any) -> Any:
+        if level is None and kwargs.keys() <= {"drop", "name"} and lazy.planned(self) is not None:
+            drop, name = kwargs.get("drop", False) is True, kwargs.get("name")
+            if name is None or (isinstance(name, builtins.str) and not drop):
+                made = ops.reset_index(self if name is None else self.rename(name), drop)
+                if made is not NotImplemented:
+                    return made
+        return super().reset_index(level, **kwargs)
 
     def rename(self, index: Any = None, **kwargs: Any) -> Any:
         plan = lazy.planned(self)
-        if plan is not None and isinstance(index, str) and not kwargs:
+        if plan is not None and isinstance(index, builtins.str) and not kwargs:
             return ops.series_result(plan, ops.the_column(plan), index, "rename", lambda: ops.result(plan).rename(index))
         return super().rename(index, **kwargs)
 
@@ -249,6 +245,7 @@ class Series(PlainSeries, metaclass=DropIn):
 
 
 Series.__module__ = "pandas"
+counts_as_pandas(Series)
 Series.__doc__ = PlainSeries.__doc__
 lazy.classes[PlainSeries] = Series
 lazy.ours.add(Series)
