@@ -1,0 +1,139 @@
+"""word_count: words of blocks of text, split at white space and counted by columnar kernels, aggregated before the exchange.
+
+A block is bytes of whole lines. Counts of a block are a Polars frame (word, count); a sender adds up frames before it sends, split by a
+hash of the word; words become Python strings only when they are emitted. White space is ASCII white space; bytes that are not UTF-8 are
+replaced by U+FFFD.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from skate.streaming.batch import Batch, Partial
+from skate.streaming.operators.base import Combiner, Emit, Operator, Owns
+from skate.streaming.operators.reduce import OUTPUT_RECORDS
+
+FRAMES_MAX = 16  # Added up when there are so many.
+HASH_SEED = 20180601
+
+
+class WordCount(Operator):
+    kind = "count words"
+    is_stateful = True
+
+    def __init__(self, emit: str = "final") -> None:
+        super().__init__()
+        if emit not in ("final", "updates"):
+            raise ValueError(f'emit={emit!r}: "final" (once, at the end) or "updates" (as it changes)')
+        self.emits_updates = emit == "updates"
+        self.frames: list[Any] = []
+
+    def process(self, batch: Any, emit: Emit, port: int = 0) -> None:
+        frames = [batch.content] if isinstance(batch, Partial) else [count_block(block) for block in batch.values]
+        self.frames.extend(frames)
+        if self.emits_updates:
+            self._compact()
+            changed = _sum(frames).select("word").join(self.frames[0], on="word").sort("word")
+            emit(Batch(list(changed.iter_rows())))
+        elif len(self.frames) >= FRAMES_MAX:
+            self._compact()
+
+    def _compact(self) -> None:
+        if len(self.frames) > 1:
+            self.frames = [_sum(self.frames)]
+
+    def finish(self, emit: Emit) -> None:
+        self._compact()
+        if self.frames and not self.emits_updates:
+            frame = self.frames[0].sort("word")
+            for start in range(0, frame.height, OUTPUT_RECORDS):
+                emit(Batch(list(frame.slice(start, OUTPUT_RECORDS).iter_rows())))
+        self.frames = []
+
+    def combiner(self) -> Combiner | None:
+        return _WordCombiner()
+
+    def snapshot(self) -> Any:
+        self._compact()
+        if not self.frames:
+            return b""
+        stream = io.BytesIO()
+        self.frames[0].write_ipc(stream, compression="lz4")
+        return stream.getvalue()
+
+    def restore(self, states: Sequence[Any], owns: Owns) -> None:
+        import polars as pl
+
+        is_same = len(states) == self.parallelism
+        for state in states[self.index : self.index + 1] if is_same else states:
+            if not state:
+                continue
+            frame = pl.read_ipc(io.BytesIO(state))
+            if not is_same:
+                frame = frame.filter(place_expression(self.parallelism) == self.index)
+            self.frames.append(frame)
+
+    def state_size(self) -> int:
+        return sum(frame.height for frame in self.frames)
+
+
+class _WordCombiner(Combiner):
+    def __init__(self) -> None:
+        self.blocks: list[bytes] = []
+        self.frames: list[Any] = []
+        self.records = 0
+
+    def add(self, batch: Batch) -> None:
+        for block in batch.values:
+            self.frames.append(count_block(block))
+        self.records += len(batch)
+        if len(self.frames) >= FRAMES_MAX:
+            self.frames = [_sum(self.frames)]
+
+    def size(self) -> int:
+        return sum(frame.height for frame in self.frames)
+
+    def drain(self, place_of: Callable[[Any], int], places: int) -> list[Partial | None]:
+        if not self.frames:
+            return [None] * places
+        frame, records = _sum(self.frames), self.records
+        self.frames, self.records = [], 0
+        if places == 1:
+            return [Partial(frame, records)]
+        placed = frame.with_columns(place_expression(places).alias("place"))
+        parts = placed.partition_by("place", as_dict=True, include_key=False)
+        return [Partial(parts[place,], records // places) if (place,) in parts else None for place in range(places)]
+
+
+def count_block(block: bytes | str) -> Any:
+    """A frame (word, count) of a block's words."""
+    import polars as pl
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    data = block.encode() if isinstance(block, str) else block
+    try:
+        text = pa.array([data], pa.large_binary()).cast(pa.large_utf8())
+    except pa.ArrowInvalid:
+        text = pa.array([data.decode("utf-8", "replace")], pa.large_utf8())
+    words = pc.ascii_split_whitespace(text).flatten()
+    counts = pc.value_counts(words)
+    frame = pl.DataFrame({"word": pl.from_arrow(counts.field(0)), "count": pl.from_arrow(counts.field(1))})
+    return frame.filter(pl.col("word") != "")
+
+
+def place_expression(places: int) -> Any:
+    """The place of each word. Polars' hash is the same in every process of one version; it need not agree with `place_of`."""
+    import polars as pl
+
+    return (pl.col("word").hash(HASH_SEED) % 1024 * places // 1024).cast(pl.Int64)
+
+
+def _sum(frames: Sequence[Any]) -> Any:
+    import polars as pl
+
+    if len(frames) == 1:
+        return frames[0]
+    return pl.concat(frames).group_by("word").agg(pl.col("count").sum())

@@ -1,0 +1,1 @@
+"""Sources, one kind a file."""
