@@ -10,7 +10,7 @@ import glob as globbing
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from skate.streaming.batch import Batch
 from skate.streaming.sources.base import BATCH_BYTES, Reader, Source, Split
@@ -92,11 +92,11 @@ def open_bytes(path: str) -> IO[bytes]:
     if path.endswith(".gz"):
         import gzip
 
-        return gzip.open(path, "rb")
+        return cast("IO[bytes]", gzip.open(path, "rb"))
     if path.endswith(".bz2"):
         import bz2
 
-        return bz2.open(path, "rb")  # type: ignore[return-value]
+        return bz2.open(path, "rb")
     if path.endswith(".xz"):
         import lzma
 
