@@ -22,15 +22,16 @@ from skate.pandas.warning_lines import counts_as_pandas
 _real_read_parquet = pd.read_parquet
 
 
-def read_parquet(path: Any, engine: Any = "auto", columns: Any = None, **kwargs: Any) -> Any:
-    if engine in ("auto", "pyarrow") and not kwargs:
+def read_parquet(path: Any, *args: Any, **kwargs: Any) -> Any:
+    # What was not given is not handed on: giving the default of `engine` is deprecated.
+    if not args and kwargs.keys() <= {"columns"}:
         try:
-            made = _scan(path, columns)
+            made = _scan(path, kwargs.get("columns"))
         except Exception:
             made = None  # The file is broken or strange: pandas says so in its own words.
         if made is not None:
             return made
-    return lazy.adopt(_real_read_parquet(path, engine=engine, columns=columns, **kwargs))
+    return lazy.adopt(_real_read_parquet(path, *args, **kwargs))
 
 
 counts_as_pandas(read_parquet)
