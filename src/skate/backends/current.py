@@ -98,11 +98,10 @@ def _make(options: InitOptions) -> Backend:
         from skate.backends.inline import InlineBackend
 
         return InlineBackend(options)
-    if address == "ray" or address.startswith("ray:"):
-        raise ConnectionError(
-            f"address={address!r}: this version of skate has no backend for Ray clusters; leave the address out to run on this machine, "
-            'or use address="inline" for this process alone'
-        )
+    if address == "ray" or address.startswith("ray:") or address.rpartition(":")[2].isdigit():
+        from skate.backends.ray_cluster import RayBackend
+
+        return RayBackend.start(options, address)
     from skate.engine.driver import launch, session
 
     launch.check_platform()
