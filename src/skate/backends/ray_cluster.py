@@ -1,7 +1,7 @@
 """The ray backend: an existing Ray cluster, seen through the seam of `base.Backend`. A thin adapter: membership, placement, transfer, retries are Ray's.
 
-    ray_cluster_connect  joins the cluster      ray_cluster_refs    Skate's refs and handles with Ray's inside
-    ray_cluster_calls    runs in the workers    ray_cluster_errors  Ray's errors as Skate's
+ray_cluster_connect  joins the cluster      ray_cluster_refs    Skate's refs and handles with Ray's inside
+ray_cluster_calls    runs in the workers    ray_cluster_errors  Ray's errors as Skate's
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from skate.backends import current
@@ -37,6 +37,7 @@ class RayBackend:
         self._lock = threading.Lock()
         self._handles: dict[bytes, tuple[Any, int]] = {}  # actor id → Ray's handle, and how many of ours there are
         self._dropped: deque[bytes] = deque()
+        self.drop_actor: Callable[[bytes], None] = self._drop_actor
 
     @classmethod
     def start(cls, options: InitOptions, address: str) -> RayBackend:
@@ -149,7 +150,7 @@ class RayBackend:
             return
         self.adopt(self._handles[actor_id][0])
 
-    def drop_actor(self, actor_id: bytes) -> None:
+    def _drop_actor(self, actor_id: bytes) -> None:
         """From `__del__`: never waits for a lock. What can't be counted now is counted by the next call."""
         self._dropped.append(actor_id)
         self._collect()
@@ -265,9 +266,11 @@ class RayBackend:
         self._ray.cancel(unwrap(ref), force=force, recursive=recursive)
 
     def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
-        from ray._private.internal_api import free
+        import ray._private.internal_api as internal
 
-        free([unwrap(ref) for ref in refs], local_only=False)
+        internal.free(  # type: ignore[attr-defined]
+            [unwrap(ref) for ref in refs], local_only=False
+        )
 
     # ------------------------------------------------------------ resources
 
@@ -312,11 +315,13 @@ class RayBackend:
 
     def runtime_context(self) -> Mapping[str, Any]:
         context = self._ray.get_runtime_context()
-        task, actor = context.get_task_id(), context.get_actor_id()
+        task, actor = (
+            (None, None) if self._is_driver else (context.get_task_id(), context.get_actor_id())
+        )  # Ray logs an error in drivers.
         group = None if self._is_driver else context.get_placement_group_id()
         found: dict[str, Any] = {
             "job_id": bytes.fromhex(context.get_job_id()), "node_id": bytes.fromhex(context.get_node_id()),
-            "worker_id": bytes.fromhex(context.get_worker_id()), "task_id": bytes.fromhex(task) if task and not self._is_driver else None,
+            "worker_id": bytes.fromhex(context.get_worker_id()), "task_id": bytes.fromhex(task) if task else None,
             "actor_id": bytes.fromhex(actor) if actor else None, "task_name": "" if self._is_driver else context.get_task_name() or "",
             "function_name": "" if self._is_driver else context.get_task_function_name() or "",
             "actor_name": (context.get_actor_name() or "") if actor else "", "namespace": context.namespace,
@@ -353,7 +358,7 @@ class RayBackend:
             case "placement_groups":
                 table = self._ray.util.placement_group_table()
                 return [{**row, "bundles": list(row["bundles"].values())} for row in table.values()]
-        _not_yet(f"query({what!r})")
+        return _not_yet(f"query({what!r})")
 
     def report_metrics(self, rows: list[Any]) -> None:
         """Not gathered on a Ray cluster yet: docs/how-to/run-on-ray.md says so."""

@@ -94,7 +94,7 @@ def _explain(error: Exception, target: str) -> Exception:
     text = str(error).strip()
     first = text.splitlines()[0] if text else type(error).__name__
     low = text.lower()
-    if "version mismatch" in low or "version" in low and "python" in low:
+    if "version mismatch" in low or ("version" in low and "python" in low):
         return RuntimeError(f"the cluster at {target} runs another version of Ray or Python than this program: {text}")
     if "auth" in low or "token" in low:
         from skate.exceptions import AuthenticationError

@@ -57,7 +57,7 @@ def translate(error: BaseException) -> BaseException:
         made_error = x.RayActorError(getattr(error, "actor_id", None), text)
     elif issubclass(kind, x.ObjectLostError):
         made_error = kind(getattr(error, "object_ref_hex", ""))
-        made_error.reason = text  # type: ignore[attr-defined]
+        made_error.reason = text
     else:
         made_error = kind(text)
     return made_error

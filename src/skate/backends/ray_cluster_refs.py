@@ -16,8 +16,8 @@ from skate.object_ref import ObjectRef
 class RayHost:
     """Implements `object_ref.RefHost`."""
 
-    def drop(self, _ref_id: bytes) -> None:
-        """Nothing: Ray counts its own refs, and ours holds one of them."""
+    def __init__(self) -> None:
+        self.drop: Callable[[bytes], None] = _nothing
 
     def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
         return wrap, (unwrap(ref),)
@@ -54,6 +54,10 @@ class RayRef(ObjectRef[Any]):
         return TaskID(self.ray.task_id().binary())
 
 
+def _nothing(_ref_id: bytes) -> None:
+    """Ray counts its own refs, and ours holds one of them."""
+
+
 HOST = RayHost()
 
 
@@ -77,7 +81,6 @@ def rebuild_handle(ray_handle: Any, handle_meta: bytes) -> Any:
 
     from skate.backends.ray_cluster import RayBackend
 
-    backend = current.peek()
-    if not isinstance(backend, RayBackend):
-        backend = RayBackend.in_worker()
+    here = current.peek()
+    backend = here if isinstance(here, RayBackend) else RayBackend.in_worker()
     return importlib.import_module("skate.actor").make_handle(backend.adopt(ray_handle), handle_meta, backend)
