@@ -26,6 +26,10 @@ def enter() -> None:
 def failure(error: BaseException, name: str, started_s: float, retried: Retried, actor_class: str = "") -> CallFailedError:
     import ray
 
+    trace = error.__traceback__
+    if trace is not None:
+        # The first frame is ours. It can't be told by its file: the code may have come from a driver where Skate stands elsewhere.
+        error.__traceback__ = trace.tb_next
     context = ray.get_runtime_context()
     task = bytes.fromhex(context.get_task_id() or "")
     packed = errors.pack_task_error(
@@ -47,7 +51,8 @@ def make_task(function: Callable[..., Any], name: str, retried: Retried, num_ret
             enter()
             started_s = time.time()
             try:
-                yield from function(*args, **kwargs)
+                for item in function(*args, **kwargs):  # Not `yield from`: Ray sends values into its generators.
+                    yield item  # noqa: UP028
             except Exception as error:
                 raise failure(error, name, started_s, retried) from None
 
@@ -113,7 +118,8 @@ class PlainHost:
     def stream(self, method: str, retried: Retried, *args: Any, **kwargs: Any) -> Any:
         started_s = time.time()
         try:
-            yield from self._find(method)(*args, **kwargs)
+            for item in self._find(method)(*args, **kwargs):
+                yield item  # noqa: UP028
         except Exception as error:
             raise self._failure(error, method, started_s, retried) from None
 
