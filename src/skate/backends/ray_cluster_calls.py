@@ -51,8 +51,8 @@ def make_task(function: Callable[..., Any], name: str, retried: Retried, num_ret
             enter()
             started_s = time.time()
             try:
-                for item in function(*args, **kwargs):  # Not `yield from`: Ray sends values into its generators.
-                    yield item  # noqa: UP028
+                for item in function(*args, **kwargs):  # noqa: UP028  # Ray sends values into its generators.
+                    yield item
             except Exception as error:
                 raise failure(error, name, started_s, retried) from None
 
@@ -118,8 +118,8 @@ class PlainHost:
     def stream(self, method: str, retried: Retried, *args: Any, **kwargs: Any) -> Any:
         started_s = time.time()
         try:
-            for item in self._find(method)(*args, **kwargs):
-                yield item  # noqa: UP028
+            for item in self._find(method)(*args, **kwargs):  # noqa: UP028  # As above.
+                yield item
         except Exception as error:
             raise self._failure(error, method, started_s, retried) from None
 
