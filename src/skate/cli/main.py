@@ -41,6 +41,7 @@ COMMANDS = {  # command → (module, what it does)
     "stop": ("life", "end sessions"),
     "microbenchmark": ("microbenchmark", "the rows of Ray's microbenchmark, on this machine"),
     "tune": ("tune", "the table of a study of skate.tune, running or not"),
+    "rl": ("rl", "reinforcement learning: train, eval, play"),
     "demo": ("demo", "analyse all installed Python source, serially and on every core"),
 }
 

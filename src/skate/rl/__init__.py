@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from skate.rl.es import ES as ES
     from skate.rl.evaluation import Evaluation as Evaluation
     from skate.rl.impala import IMPALA as IMPALA
+    from skate.rl.loading import load as load
     from skate.rl.ppo import PPO as PPO, PPOSettings as PPOSettings
+    from skate.rl.sac import SAC as SAC
+    from skate.rl.td3 import TD3 as TD3
 
 _WHERE = {
     "A2C": "a2c",
@@ -40,8 +43,11 @@ _WHERE = {
     "PPO": "ppo",
     "PPOSettings": "ppo",
     "Progress": "callbacks",
+    "SAC": "sac",
+    "TD3": "td3",
     "TensorBoard": "callbacks",
     "TrainResult": "algorithm",
+    "load": "loading",
 }
 
 __all__ = [*_WHERE]

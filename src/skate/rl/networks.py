@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from skate.rl.spaces import Array
-from skate.rl.tape import Tensor, apply_dense, dense
+from skate.rl.tape import Tensor, apply_dense, concatenate, dense
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,10 @@ class Model(Protocol):
     def infer(self, obs: Array, heads: Sequence[str] = ()) -> dict[str, Array]: ...
     def tensor(self, values: Array) -> Any:
         """A constant for a loss."""
+        ...
+
+    def concatenate(self, parts: Sequence[Any]) -> Any:
+        """Along the last dimension."""
         ...
 
     def gradient(self, loss: Any) -> Array:
@@ -167,6 +171,9 @@ class NumpyModel:
 
     def tensor(self, values: Array) -> Any:
         return values
+
+    def concatenate(self, parts: Sequence[Any]) -> Any:
+        return concatenate(parts)
 
     def gradient(self, loss: Any) -> Array:
         for parameter in self._parameters:

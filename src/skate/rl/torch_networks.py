@@ -123,6 +123,9 @@ class TorchModel:
         values = np.ascontiguousarray(values)
         return torch.from_numpy(values if values.flags.writeable else values.copy()).to(self._device)
 
+    def concatenate(self, parts: Sequence[Any]) -> Any:
+        return torch.cat(list(parts), -1)
+
     def gradient(self, loss: Any) -> Array:
         gradients = torch.autograd.grad(loss, self._parameters, allow_unused=True)
         with torch.no_grad():

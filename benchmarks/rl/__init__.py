@@ -1,0 +1,1 @@
+"""Reinforcement learning: time from a cold `python -m` to a solved CartPole, and the replay memory's rates."""
