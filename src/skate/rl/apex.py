@@ -147,7 +147,7 @@ class ApeX(DQN):
         s = self.settings
         assert isinstance(s, ApexSettings)
         if self.runners.here is not None:
-            self.runners.here._shards = self.shards  # type: ignore[attr-defined] # Of a checkpoint, both came as copies.
+            vars(self.runners.here)["_shards"] = self.shards  # Of a checkpoint, both came as copies.
             self.note(self.runners.sample(self.model.flat, self.version, s.horizon))
         elif not self._is_running:
             self._is_running = True
