@@ -56,7 +56,8 @@ demo: $(CORE)
 
 test: $(DEV)
 	@tests/browser/install-chromium
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests --ignore=tests/ray
+	$(BIN)/python -m pytest tests/conformance tests/ray --backend=ray
 
 test-quick: $(DEV)
 	@tests/browser/install-chromium

@@ -83,7 +83,9 @@ class Tab:
         self.until(f"document.body.innerText.includes({json.dumps(wanted)})")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(
+    scope="package"
+)  # Not longer: Playwright runs an event loop in this thread, and asyncio.run() of later tests would refuse to.
 def browser() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.fail("these tests need Chromium: run tests/browser/install-chromium, or name it in SKATE_CHROMIUM")
@@ -109,7 +111,7 @@ def new_tab(browser: Any) -> Iterator[Callable[..., Tab]]:
         context.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs that have ended: one of 50,000 tasks, and a smaller one."""
     folder = tmp_path_factory.mktemp("runs")
@@ -121,7 +123,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ui(runs: Path) -> Iterator[Ui]:
     ui = Ui("run-big", runs=runs)
     yield ui

@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from skate.backends.base import InitOptions
+from skate.backends.ray_connect import is_ray_address
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -98,10 +99,10 @@ def _make(options: InitOptions) -> Backend:
         from skate.backends.inline import InlineBackend
 
         return InlineBackend(options)
-    if address == "ray" or address.startswith("ray:") or address.rpartition(":")[2].isdigit():
+    if is_ray_address(address):
         from skate.backends.ray_cluster import RayBackend
 
-        return RayBackend.start(options, address)
+        return RayBackend.start(options)
     from skate.engine.driver import launch, session
 
     launch.check_platform()

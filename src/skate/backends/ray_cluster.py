@@ -1,276 +1,392 @@
-"""The ray backend: an existing Ray cluster, seen through the seam of `base.Backend`. A thin adapter: membership, placement, transfer, retries are Ray's.
+"""The Ray backend: an existing Ray cluster, seen through the seam of `base.Backend`. Drivers and the cluster's workers use the same class.
 
-ray_cluster_connect  joins the cluster      ray_cluster_refs    Skate's refs and handles with Ray's inside
-ray_cluster_calls    runs in the workers    ray_cluster_errors  Ray's errors as Skate's
+Ray places, moves, retries and restarts; here names and meanings are translated: options to Ray's, Ray's refs and handles to Skate's
+(`ray_objects`), errors (`ray_errors`), generators (`ray_streams`). Calls of short functions travel together (`ray_batches`).
+`docs/how-to/run-on-ray.md` says what is different there.
 """
 
 from __future__ import annotations
 
 import os
-import threading
-from collections import deque
+import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from itertools import count
+from typing import Any
 
-from skate.backends import current
+from skate.backends import ray_worker
 from skate.backends.base import DYNAMIC, STREAMING, ActorClassSpec, InitOptions, MethodSpec, Placement, TaskSpec
-from skate.backends.ray_cluster_calls import AsyncHost, PlainHost, host, make_task
-from skate.backends.ray_cluster_connect import connect
-from skate.backends.ray_cluster_errors import RetriedCallFailedError, translate
-from skate.backends.ray_cluster_refs import RayRef, rebuild_handle, unwrap
-from skate.exceptions import ActorDiedError, GetTimeoutError, RaySystemError
+from skate.backends.ray_batches import Batcher, may_batch, may_gather
+from skate.backends.ray_errors import translate, translated
+from skate.backends.ray_objects import Entry, Objects
+from skate.backends.ray_streams import RayStream
+from skate.exceptions import ActorAlreadyExistsError, ActorHandleNotFoundError, TaskCancelledError
 from skate.object_ref import ObjectRef
 
-_KV_NAMESPACE = b"skate"
-_ASYNC_CALLS_MAX = 1000
+_KV = b"skate"
+_HANDLES = b"handle:"
+_BATCHING_OFF = "SKATE_RAY_BATCHING"
+
+
+class TaskToken:
+    """A remote function, ready to be submitted."""
+
+    __slots__ = ("batcher", "body", "function", "spec")
+
+    def __init__(self, spec: TaskSpec, body: Any, function: Any) -> None:
+        self.spec = spec
+        self.body = body  # The user's function as workers run it.
+        self.function = function  # Ray's, with its options.
+        self.batcher: Batcher | None = None
+
+
+class MethodToken:
+    __slots__ = ("actor_id", "method", "spec")
+
+    def __init__(self, actor_id: bytes, spec: MethodSpec, method: Any) -> None:
+        self.actor_id = actor_id
+        self.spec = spec
+        self.method = method
 
 
 class RayBackend:
-    """Implements `base.Backend`."""
+    """Implements `base.Backend` by Ray."""
 
     name = "ray"
-    is_worker = False  # Ray itself captures children into placement groups.
 
-    def __init__(self, ray: Any, *, is_driver: bool) -> None:
-        self._ray = ray
-        self._is_driver = is_driver
-        self._lock = threading.Lock()
-        self._handles: dict[bytes, tuple[Any, int]] = {}  # actor id → Ray's handle, and how many of ours there are
-        self._dropped: deque[bytes] = deque()
-        self.drop_actor: Callable[[bytes], None] = self._drop_actor
-
-    @classmethod
-    def start(cls, options: InitOptions, address: str) -> RayBackend:
-        """A driver."""
-        return cls(connect(options, address), is_driver=True)
-
-    @classmethod
-    def in_worker(cls) -> RayBackend:
+    def __init__(self, *, is_worker: bool, env: Mapping[str, Any], batches: bool = True) -> None:
         import ray
 
-        backend = cls(ray, is_driver=False)
-        current.attach(backend)
-        return backend
+        self._ray: Any = ray
+        self.is_worker = is_worker
+        self._env = dict(env)
+        self.objects = Objects()
+        self.drop_actor: Callable[[bytes], None] = self.objects.drop_actor
+        self._prefix = os.urandom(16)
+        self._numbers = count(1)
+        self._batches = batches and not is_worker and os.environ.get(_BATCHING_OFF) != "0"
+        self._batchers: list[Batcher] = []
+        self._groups: dict[bytes, Any] = {}
+        self._cpus = (0.0, -1e9)  # (all CPUs, when asked)
+
+    @classmethod
+    def start(cls, options: InitOptions) -> RayBackend:
+        """A driver's. Raises ConnectionError and its like: see `ray_connect.connect`."""
+        from skate.backends.ray_connect import connect
+
+        env = connect(options)
+        return cls(is_worker=False, env=env, batches=bool(options.extra.get("_batch_short_tasks", True)))
+
+    def _new_id(self) -> bytes:
+        return self._prefix + next(self._numbers).to_bytes(12, "big")
+
+    def _num_cpus(self) -> float:
+        cpus, asked_s = self._cpus
+        now = time.monotonic()
+        if now - asked_s > 5:  # Nodes come and go.
+            cpus = float(self._ray.cluster_resources().get("CPU", 1.0))
+            self._cpus = (cpus, now)
+        return cpus
+
+    def _flush(self) -> None:
+        for batcher in self._batchers:
+            batcher.flush()
+
+    def captured_group(self) -> bytes:
+        return b""  # Ray does it itself.
 
     # ------------------------------------------------------------ tasks
 
-    def prepare_task(self, spec: TaskSpec) -> Any:
+    def prepare_task(self, spec: TaskSpec) -> TaskToken:
+        body = ray_worker.hosted_function(spec.function, spec.name, is_streaming=spec.num_returns in (STREAMING, DYNAMIC))
         options = self._placed(spec.placement)
-        options.update(name=spec.name, max_retries=spec.max_retries, num_returns=_returns(spec.num_returns))
+        options["name"] = spec.name
+        options["num_returns"] = _returns(spec.num_returns)
+        options["max_retries"] = spec.max_retries
         if spec.max_calls:
             options["max_calls"] = spec.max_calls
         if spec.retry_exceptions:
-            options["retry_exceptions"] = [RetriedCallFailedError]
-        if spec.num_returns == STREAMING and spec.backpressure > 0:
+            options["retry_exceptions"] = _retried(spec.retry_exceptions)
+        if spec.backpressure > 0:
             options["_generator_backpressure_num_objects"] = spec.backpressure
-        call = make_task(spec.function, spec.name, spec.retry_exceptions, spec.num_returns)
-        call.__name__ = call.__qualname__ = getattr(spec.function, "__name__", spec.name)
-        return self._ray.remote(**options)(call), spec.num_returns
+        with warnings.catch_warnings():  # "dynamic" is on its way out of Ray; ours is what Ray's programs write.
+            warnings.simplefilter("ignore")
+            token = TaskToken(spec, body, self._ray.remote(**options)(body))
+        if self._batches and may_batch(spec):
+            token.batcher = Batcher(token, self.objects, self._new_id, self._num_cpus)
+            self._batchers.append(token.batcher)
+        return token
 
-    def submit_task(self, token: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        function, num_returns = token
-        return _answer(function.remote(*_given(args), **_named(kwargs)), num_returns)
+    def submit_task(self, token: TaskToken, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        batcher = token.batcher
+        if batcher is not None and may_gather(args, kwargs):
+            return batcher.submit(args, kwargs)
+        args, kwargs = self._given(args, kwargs)
+        with translated():
+            answer = token.function.remote(*args, **kwargs)
+        return self._taken(token.spec.num_returns, answer)
+
+    def submit_many(self, token: TaskToken, calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
+        """As many `submit_task`s."""
+        return [self.submit_task(token, args, kwargs) for args, kwargs in calls]
+
+    def _given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """With Ray's refs at the top level, where Ray resolves them."""
+        their_ref = self.objects.their_ref
+        args = tuple([their_ref(value) if type(value) is ObjectRef else value for value in args])
+        kwargs = {name: their_ref(value) if type(value) is ObjectRef else value for name, value in kwargs.items()}
+        return args, kwargs
+
+    def _taken(self, num_returns: int, answer: Any) -> Any:
+        adopt = self.objects.adopt
+        if num_returns == 1:
+            return adopt(answer)
+        if num_returns == STREAMING:
+            return RayStream(self.objects, answer)
+        if num_returns == DYNAMIC:
+            return adopt(answer, self._dynamic)
+        if num_returns == 0:
+            return None
+        return [adopt(one) for one in answer]
+
+    def _dynamic(self, generator: Any) -> Any:
+        import importlib
+
+        made = importlib.import_module("skate.generator").DynamicObjectRefGenerator
+        return made([self.objects.adopt(one) for one in generator])
 
     def _placed(self, place: Placement) -> dict[str, Any]:
-        """Ray's options for a placement."""
-        from ray.util import scheduling_strategies as theirs
-
-        resources = dict(place.resources)
-        options: dict[str, Any] = {"num_cpus": resources.pop("CPU", 0), "num_gpus": resources.pop("GPU", 0)}
-        if memory := resources.pop("memory", 0):
-            options["memory"] = memory
-        if resources:
-            options["resources"] = resources
+        """Ray's options for where something runs."""
+        amounts = dict(place.resources)
+        options: dict[str, Any] = {"num_cpus": amounts.pop("CPU", 0)}
+        for resource, option in (("GPU", "num_gpus"), ("memory", "memory")):
+            if resource in amounts:
+                options[option] = amounts.pop(resource)
+        if amounts:
+            options["resources"] = amounts
+        if place.runtime_env:
+            options["runtime_env"] = dict(place.runtime_env)
+        if place.labels:
+            options["label_selector"] = dict(place.labels)
         if place.placement_group:
-            options["scheduling_strategy"] = theirs.PlacementGroupSchedulingStrategy(
+            options["scheduling_strategy"] = self._ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(
                 self._group(place.placement_group), place.bundle, place.capture_child_tasks
             )
         elif place.node:
-            options["scheduling_strategy"] = theirs.NodeAffinitySchedulingStrategy(place.node.hex(), place.soft)
+            options["scheduling_strategy"] = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+                place.node.hex(), soft=place.soft
+            )
         elif place.strategy != "DEFAULT":
             options["scheduling_strategy"] = place.strategy
-        if place.labels:
-            options["label_selector"] = dict(place.labels)
-        if place.runtime_env:
-            options["runtime_env"] = dict(place.runtime_env)
         return options
 
     # ------------------------------------------------------------ actors
 
-    def create_actor(self, spec: ActorClassSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, bytes]:
-        from skate.exceptions import ActorAlreadyExistsError
+    def retain_actor(self, actor_id: bytes) -> None:
+        counted = self.objects.actors.get(actor_id)
+        if counted is None:
+            context = self._ray.get_runtime_context()
+            if self.is_worker and context.get_actor_id() == actor_id.hex():
+                with warnings.catch_warnings():  # Ray asks itself in a way that it warns of.
+                    warnings.simplefilter("ignore")
+                    self.objects.adopt_actor(context.current_actor)
+                return
+            raise ActorHandleNotFoundError(f"actor {actor_id.hex()} is not known in this session")
+        with self.objects.lock:
+            counted[1] += 1
 
-        self._collect()
-        running = dict(spec.running_resources)
-        options = self._placed(spec.placement._replace(resources=running))
-        if not running.keys() - {"memory"}:
-            options.pop("num_cpus")  # Ray's own rule: a CPU to be placed, none while it lives.
-            options.pop("num_gpus")
+    def create_actor(self, spec: ActorClassSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, bytes]:
+        self._flush()
+        options = self._placed(spec.placement)
+        if "CPU" not in spec.running_resources:
+            del options["num_cpus"]  # Ray's own rule: a CPU to be placed, none while it lives.
         options.update(max_restarts=spec.max_restarts, max_task_retries=spec.max_task_retries)
+        if spec.max_concurrency is not None:
+            options["max_concurrency"] = spec.max_concurrency
+        if spec.max_pending_calls >= 0:
+            options["max_pending_calls"] = spec.max_pending_calls
         if spec.name:
-            options.update(name=spec.name, get_if_exists=spec.get_if_exists)
-        if spec.namespace:
-            options["namespace"] = spec.namespace
+            options.update(name=spec.name, namespace=spec.namespace or None, get_if_exists=spec.get_if_exists)
         if spec.detached:
             options["lifetime"] = "detached"
-        if spec.max_concurrency or spec.is_async:
-            options["max_concurrency"] = spec.max_concurrency or _ASYNC_CALLS_MAX
         if spec.concurrency_groups:
             options["concurrency_groups"] = dict(spec.concurrency_groups)
-        if spec.max_pending_calls > 0:
-            options["max_pending_calls"] = spec.max_pending_calls
-        base = AsyncHost if spec.is_async else PlainHost
+        hosted = ray_worker.hosted_class(spec.cls, spec.handle_meta)
+        args, kwargs = self._given(args, kwargs)
         try:
-            maker = self._ray.remote(type(spec.class_name, (base,), {"__module__": "__main__"})).options(**options)
-            handle = maker.remote(spec.cls, spec.class_name, spec.handle_meta, *_given(args), **_named(kwargs))
+            with translated():
+                handle = self._ray.remote(**options)(hosted).remote(*args, **kwargs)
         except ValueError as error:
-            if spec.name and "already" in str(error):
+            if "already" in str(error) or "taken" in str(error):
                 raise ActorAlreadyExistsError(
                     f"the name {spec.name!r} is taken: choose another name, get that actor with skate.get_actor(name), or pass get_if_exists=True"
                 ) from error
             raise
+        actor_id = self.objects.adopt_actor(handle)
         meta = spec.handle_meta
         if spec.name:
-            key = b"actor:" + handle._actor_id.binary()
-            if not self.kv_put(key, meta, overwrite=False):
-                meta = self.kv_get(key) or meta
-        return self.adopt(handle), meta
-
-    def adopt(self, handle: Any) -> bytes:
-        """One more handle of ours for an actor."""
-        actor_id: bytes = handle._actor_id.binary()
-        with self._lock:
-            known, count = self._handles.get(actor_id, (handle, 0))
-            self._handles[actor_id] = (known, count + 1)
-        return actor_id
-
-    def retain_actor(self, actor_id: bytes) -> None:
-        if actor_id not in self._handles:
-            self.adopt(self._ray.get_runtime_context().current_actor)
-            return
-        self.adopt(self._handles[actor_id][0])
-
-    def _drop_actor(self, actor_id: bytes) -> None:
-        """From `__del__`: never waits for a lock. What can't be counted now is counted by the next call."""
-        self._dropped.append(actor_id)
-        self._collect()
-
-    def _collect(self) -> None:
-        if not self._dropped or not self._lock.acquire(blocking=False):
-            return
-        gone = []  # Let go after the lock: Ray's handles run code when they go.
-        try:
-            while self._dropped:
-                actor_id = self._dropped.popleft()
-                handle, count = self._handles.get(actor_id, (None, 0))
-                if count > 1:
-                    self._handles[actor_id] = (handle, count - 1)
-                elif count:
-                    gone.append(self._handles.pop(actor_id))
-        finally:
-            self._lock.release()
+            if spec.get_if_exists:
+                meta = self.kv_get(_HANDLES + actor_id) or meta
+            self.kv_put(_HANDLES + actor_id, meta, overwrite=False)
+        return actor_id, meta
 
     def _handle(self, actor_id: bytes) -> Any:
-        known = self._handles.get(actor_id)
-        if known is None:
-            raise ActorDiedError(f"actor {actor_id.hex()} is not known: it belongs to another session")
-        return known[0]
+        counted = self.objects.actors.get(actor_id)
+        if counted is None:
+            raise ActorHandleNotFoundError(
+                f"actor {actor_id.hex()} is not known in this session: its handle belongs to one that has ended; get a new one with skate.get_actor"
+            )
+        return counted[0]
 
-    def prepare_method(self, actor_id: bytes, spec: MethodSpec) -> Any:
-        handle = self._handle(actor_id)
+    def prepare_method(self, actor_id: bytes, spec: MethodSpec) -> MethodToken:
         options: dict[str, Any] = {"num_returns": _returns(spec.num_returns)}
-        if spec.call_name:
-            options["name"] = spec.call_name
+        if spec.concurrency_group:
+            options["concurrency_group"] = spec.concurrency_group
         if spec.max_task_retries is not None:
             options["max_task_retries"] = spec.max_task_retries
         if spec.retry_exceptions:
-            options["retry_exceptions"] = [RetriedCallFailedError]
-        if spec.concurrency_group:
-            options["concurrency_group"] = spec.concurrency_group
-        method = (handle.stream if spec.num_returns == STREAMING else handle.run).options(**options)
-        return method, spec.name, spec.retry_exceptions, spec.num_returns
+            options["retry_exceptions"] = _retried(spec.retry_exceptions)
+        if spec.call_name:
+            options["name"] = spec.call_name
+        if spec.backpressure > 0:
+            options["_generator_backpressure_num_objects"] = spec.backpressure
+        method = getattr(self._handle(actor_id), spec.name)
+        return MethodToken(actor_id, spec, method if options == {"num_returns": 1} else method.options(**options))
 
-    def call_actor(self, token: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        method, name, retried, num_returns = token
-        try:
-            made = method.remote(name, retried, *_given(args), **_named(kwargs))
-        except self._ray.exceptions.RayError as error:
-            raise translate(error) from None
-        return _answer(made, num_returns)
+    def call_actor(self, token: MethodToken, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        args, kwargs = self._given(args, kwargs)
+        with translated():
+            answer = token.method.remote(*args, **kwargs)
+        return self._taken(token.spec.num_returns, answer)
+
+    def call_many(self, token: MethodToken, calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
+        """As many `call_actor`s."""
+        return [self.call_actor(token, args, kwargs) for args, kwargs in calls]
 
     def kill_actor(self, actor_id: bytes, *, no_restart: bool) -> None:
-        self._ray.kill(self._handle(actor_id), no_restart=no_restart)
+        with translated():
+            self._ray.kill(self._handle(actor_id), no_restart=no_restart)
 
-    def terminate_actor(self, actor_id: bytes) -> Any:
-        return RayRef(self._handle(actor_id).__ray_terminate__.remote())
+    def terminate_actor(self, actor_id: bytes) -> ObjectRef[Any]:
+        """Ray answers with the error that the actor is dead: that is what was asked for."""
+        ref: ObjectRef[Any] = self.objects.adopt(self._handle(actor_id).__ray_terminate__.remote())
+        self.objects.find(ref).site = "ending"
+        return ref
 
     def get_named_actor(self, name: str, namespace: str) -> tuple[bytes, bytes]:
-        try:
-            handle = self._ray.get_actor(name, namespace or None)
-        except ValueError:
-            where = namespace or self._ray.get_runtime_context().namespace
-            raise ValueError(f"there is no actor named {name!r} in namespace {where!r}") from None
-        meta = self.kv_get(b"actor:" + handle._actor_id.binary())
+        with translated():
+            try:
+                handle = self._ray.get_actor(name, namespace or None)
+            except ValueError:
+                raise ValueError(
+                    f"there is no actor named {name!r} in namespace {namespace or self._namespace()!r}: "
+                    "it may have ended, or have been made in another namespace"
+                ) from None
+        actor_id: bytes = handle._actor_id.binary()
+        meta = self.kv_get(_HANDLES + actor_id)
         if meta is None:
-            raise ValueError(f"the actor named {name!r} was not made by skate: get it with ray.get_actor")
-        return self.adopt(handle), meta
+            raise ValueError(f"the actor named {name!r} was not made by a Skate program: use ray.get_actor for it")
+        self.objects.adopt_actor(handle)
+        return actor_id, meta
 
     def list_named_actors(self, *, all_namespaces: bool) -> list[tuple[str, str]]:
         rows = self._ray.util.list_named_actors(all_namespaces=all_namespaces)
-        if all_namespaces:
-            return sorted((row["namespace"], row["name"]) for row in rows)
-        return sorted((self._ray.get_runtime_context().namespace, name) for name in rows)
+        if not all_namespaces:
+            return sorted((self._namespace(), name) for name in rows)
+        return sorted((row["namespace"], row["name"]) for row in rows)
+
+    def _namespace(self) -> str:
+        return str(self._ray.get_runtime_context().namespace)
 
     def reduce_actor(self, actor_id: bytes, handle_meta: bytes) -> tuple[Any, ...]:
-        return rebuild_handle, (self._handle(actor_id), handle_meta)
+        return ray_worker.rebuild_handle, (self._handle(actor_id), handle_meta)
 
     def exit_actor(self) -> None:
-        if host() is None:
+        if not self.is_worker or self._ray.get_runtime_context().get_actor_id() is None:
             raise TypeError("exit_actor() was called outside of an actor: it ends the actor whose method calls it")
         self._ray.actor.exit_actor()
 
     # ------------------------------------------------------------ objects
 
     def put(self, value: Any, owner: bytes = b"") -> ObjectRef[Any]:
-        try:
-            return RayRef(self._ray.put(value, _owner=self._handle(owner)) if owner else self._ray.put(value))
-        except self._ray.exceptions.RayError as error:
-            raise translate(error) from None
+        with translated():
+            their_ref = self._ray.put(value, _owner=self._handle(owner)) if owner else self._ray.put(value)
+        return self.objects.adopt(their_ref)
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout_s: float | None) -> list[Any]:
-        self._collect()
-        try:
-            values: list[Any] = self._ray.get([unwrap(ref) for ref in refs], timeout=timeout_s)
-        except self._ray.exceptions.GetTimeoutError:
-            missing = ", ".join(repr(ref) for ref in refs[:3])
-            raise GetTimeoutError(f"get: not all of {len(refs)} values were there within {timeout_s} s: {missing}") from None
-        except self._ray.exceptions.RayError as error:
-            raise translate(error) from None
-        return values
+        find = self.objects.find
+        entries = [find(ref) for ref in refs]
+        self._flush()
+        if all(entry.chunk is None and entry.site == "" for entry in entries):
+            with translated():
+                values = self._ray.get([entry.their_ref for entry in entries], timeout=timeout_s)
+            return [
+                value if entry.convert is None else entry.convert(value) for entry, value in zip(entries, values, strict=True)
+            ]
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        return [self._value(entry, deadline_s) for entry in entries]
 
-    def wait(
-        self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout_s: float | None, *, fetch_local: bool
-    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
-        theirs = [unwrap(ref) for ref in refs]
-        ready = set(self._ray.wait(theirs, num_returns=num_returns, timeout=timeout_s, fetch_local=fetch_local)[0])
-        chosen = [one in ready for one in theirs]
-        return (
-            [ref for ref, is_ready in zip(refs, chosen, strict=True) if is_ready],
-            [ref for ref, is_ready in zip(refs, chosen, strict=True) if not is_ready],
-        )
+    def _value(self, entry: Entry, deadline_s: float | None) -> Any:
+        left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+        if entry.cancelled:
+            raise TaskCancelledError
+        with translated():
+            if entry.chunk is not None:
+                return entry.chunk.value(entry.index, left_s)
+            try:
+                value = self._ray.get(entry.their_ref, timeout=left_s)
+            except self._ray.exceptions.RayActorError as error:
+                if entry.site == "ending":
+                    return None
+                raise translate(error) from None
+        return value if entry.convert is None else entry.convert(value)
 
     def split_ready(self, refs: list[ObjectRef[Any]], num_returns: int) -> None:
         return None
 
+    def wait(
+        self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout_s: float | None, *, fetch_local: bool
+    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+        self._flush()
+        entries = [self.objects.find(ref) for ref in refs]
+        theirs = [entry.their_ref if entry.chunk is None else entry.chunk.ray_ref(entry.index) for entry in entries]
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        pending = list(dict.fromkeys(theirs))
+        ready: set[Any] = set()
+        wanted = 1 if num_returns < len(refs) else len(pending)
+        with translated():
+            found, pending = self._ray.wait(pending, num_returns=len(pending), timeout=0, fetch_local=fetch_local)
+            ready.update(found)
+            while pending and sum(their in ready for their in theirs) < num_returns:
+                left_s = None if deadline_s is None else deadline_s - time.monotonic()
+                if left_s is not None and left_s <= 0:
+                    break
+                found, pending = self._ray.wait(
+                    pending, num_returns=min(wanted, len(pending)), timeout=left_s, fetch_local=fetch_local
+                )
+                ready.update(found)
+        done: list[ObjectRef[Any]] = []
+        rest: list[ObjectRef[Any]] = []
+        for ref, entry, their in zip(refs, entries, theirs, strict=True):
+            (done if (their in ready or entry.cancelled) and len(done) < num_returns else rest).append(ref)
+        return done, rest
+
     def cancel(self, ref: ObjectRef[Any], *, force: bool, recursive: bool) -> None:
-        self._ray.cancel(unwrap(ref), force=force, recursive=recursive)
+        entry = self.objects.find(ref)
+        if entry.chunk is not None:
+            self._flush()
+            done, _ = self._ray.wait([entry.chunk.ray_ref(entry.index)], timeout=0, fetch_local=False)
+            if not done:
+                entry.cancelled = True  # Its neighbours go on: nobody takes its value any more.
+            return
+        try:
+            with translated():
+                self._ray.cancel(entry.their_ref, force=force, recursive=recursive)
+        except TypeError:  # A value that was put, or an actor call that has ended: nothing to cancel.
+            pass
 
     def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
-        import ray._private.internal_api as internal
-
-        internal.free(  # type: ignore[attr-defined]
-            [unwrap(ref) for ref in refs], local_only=False
-        )
+        self._ray.internal.free([self.objects.their_ref(ref) for ref in refs])
 
     # ------------------------------------------------------------ resources
 
@@ -283,181 +399,116 @@ class RayBackend:
     def nodes(self) -> list[dict[str, Any]]:
         return list(self._ray.nodes())
 
-    def _group(self, group: bytes) -> Any:
-        from ray import PlacementGroupID
-        from ray.util.placement_group import PlacementGroup
-
-        return PlacementGroup(PlacementGroupID(group))
-
     def create_placement_group(
         self, bundles: Sequence[Mapping[str, float]], strategy: str, name: str, *, detached: bool
     ) -> bytes:
-        made = self._ray.util.placement_group(
-            [dict(bundle) for bundle in bundles], strategy, name, "detached" if detached else None
+        group = self._ray.util.placement_group(
+            [dict(bundle) for bundle in bundles], strategy=strategy, name=name, lifetime="detached" if detached else None
         )
-        group: bytes = made.id.binary()
+        group_id: bytes = group.id.binary()
+        self._groups[group_id] = group
+        return group_id
+
+    def _group(self, group_id: bytes) -> Any:
+        group = self._groups.get(group_id)
+        if group is None:
+            from ray.util.placement_group import PlacementGroup
+
+            group = PlacementGroup(self._ray.PlacementGroupID(group_id))
         return group
 
     def remove_placement_group(self, group: bytes) -> None:
         self._ray.util.remove_placement_group(self._group(group))
 
     def get_placement_group(self, name: str) -> tuple[bytes, list[dict[str, float]], str]:
-        found = self._ray.util.get_placement_group(name)
-        return found.id.binary(), [dict(bundle) for bundle in found.bundle_specs], "PACK"
+        with translated():
+            try:
+                group = self._ray.util.get_placement_group(name)
+            except ValueError:
+                raise ValueError(f"there is no placement group named {name!r} in namespace {self._namespace()!r}") from None
+        group_id: bytes = group.id.binary()
+        self._groups[group_id] = group
+        strategy = str(self._ray.util.placement_group_table(group).get("strategy", "PACK"))
+        return group_id, [dict(bundle) for bundle in group.bundle_specs], strategy
 
     def placement_group_ready(self, group: bytes) -> ObjectRef[Any]:
-        return RayRef(self._group(group).ready())
+        return self.objects.adopt(self._group(group).ready(), lambda _: group)
 
     def wait_placement_group(self, group: bytes, timeout_s: float | None) -> bool:
-        return bool(self._group(group).wait(timeout_s if timeout_s is not None else 1 << 30))
+        return bool(self._group(group).wait(timeout_seconds=3e7 if timeout_s is None else timeout_s))
 
     # ------------------------------------------------------------ context, state, the rest
 
     def runtime_context(self) -> Mapping[str, Any]:
         context = self._ray.get_runtime_context()
-        task, actor = (
-            (None, None) if self._is_driver else (context.get_task_id(), context.get_actor_id())
-        )  # Ray logs an error in drivers.
-        group = None if self._is_driver else context.get_placement_group_id()
-        found: dict[str, Any] = {
+        actor = context.get_actor_id() if self.is_worker else None
+        task = context.get_task_id() if self.is_worker else None
+        group = context.get_placement_group_id() if self.is_worker else None
+        return {
             "job_id": bytes.fromhex(context.get_job_id()), "node_id": bytes.fromhex(context.get_node_id()),
             "worker_id": bytes.fromhex(context.get_worker_id()), "task_id": bytes.fromhex(task) if task else None,
-            "actor_id": bytes.fromhex(actor) if actor else None, "task_name": "" if self._is_driver else context.get_task_name() or "",
-            "function_name": "" if self._is_driver else context.get_task_function_name() or "",
-            "actor_name": (context.get_actor_name() or "") if actor else "", "namespace": context.namespace,
-            "resources": {} if self._is_driver else dict(context.get_assigned_resources()), "accelerator_ids": dict(context.get_accelerator_ids()),
+            "actor_id": bytes.fromhex(actor) if actor else None, "task_name": context.get_task_name() if self.is_worker else "",
+            "function_name": context.get_task_function_name() if self.is_worker else "",
+            "actor_name": context.get_actor_name() if actor else "", "namespace": context.namespace,
+            "resources": context.get_assigned_resources() if self.is_worker else {},
+            "accelerator_ids": context.get_accelerator_ids() if self.is_worker else {"GPU": []},
             "placement_group_id": bytes.fromhex(group) if group else None, "runtime_env": dict(context.runtime_env),
-            "was_reconstructed": bool(actor) and context.was_current_actor_reconstructed, "attempt": 0,
-            "session_name": context.get_session_name(), "worker_pid": os.getpid(), "mode": "driver" if self._is_driver else "worker",
-            "gcs_address": context.gcs_address, "labels": dict(context.get_node_labels()),
-            "capture_child_tasks": context.should_capture_child_tasks_in_placement_group,
+            "was_reconstructed": bool(actor and context.was_current_actor_reconstructed), "attempt": 0,
+            "session_name": context.get_session_name(), "worker_pid": os.getpid(), "mode": "worker" if self.is_worker else "driver",
+            "gcs_address": context.gcs_address, "labels": context.get_node_labels(), "handle_meta": ray_worker._handle_meta,
+            "capture_child_tasks": self.is_worker and bool(context.should_capture_child_tasks_in_placement_group),
         }  # fmt: skip
-        here = host()
-        if here is not None:
-            found["handle_meta"] = here.handle_meta
-        return found
 
     def is_canceled(self) -> bool:
-        return bool(self._ray.get_runtime_context().is_canceled())
+        return self.is_worker and bool(self._ray.get_runtime_context().is_canceled())
 
     def query(self, what: str, params: Mapping[str, Any]) -> Any:
-        match what:
-            case "resources":
-                return {"total": self.cluster_resources(), "available": self.available_resources()}
-            case "nodes":
-                return [
-                    {
-                        "node_id": row["NodeID"],
-                        "state": "ALIVE" if row["Alive"] else "DEAD",
-                        "is_head_node": "node:__internal_head__" in row["Resources"],
-                        "resources_total": row["Resources"],
-                        "labels": row.get("Labels") or {},
-                    }
-                    for row in self.nodes()
-                ]
-            case "placement_groups":
-                table = self._ray.util.placement_group_table()
-                return [{**row, "bundles": list(row["bundles"].values())} for row in table.values()]
-        return _not_yet(f"query({what!r})")
+        from skate.backends.ray_state import query
+
+        with translated():
+            return query(self._ray, what, params)
 
     def report_metrics(self, rows: list[Any]) -> None:
-        """Not gathered on a Ray cluster yet: docs/how-to/run-on-ray.md says so."""
+        """Curves and documents: the latest of each go into the cluster's key-value store, where any program finds them."""
+        import json
+
+        for row in rows:
+            if row and row[0] == "publish":
+                self.kv_put(f"publish:{row[1]}:{row[2]}".encode(), json.dumps(row).encode(), overwrite=True)
+            elif row and row[0] == "report":
+                self.kv_put(f"report:{row[1]}".encode(), json.dumps(row).encode(), overwrite=True)
+
+    def _kv(self) -> Any:
+        from ray.experimental import internal_kv
+
+        return internal_kv
 
     def kv_put(self, key: bytes, value: bytes, *, overwrite: bool) -> bool:
-        from ray.experimental import internal_kv
-
-        existed = internal_kv._internal_kv_put(key, value, overwrite=overwrite, namespace=_KV_NAMESPACE)
-        return overwrite or not existed
+        """True when it was there already, as the local backend answers."""
+        return bool(self._kv()._internal_kv_put(key, value, overwrite=overwrite, namespace=_KV))
 
     def kv_get(self, key: bytes) -> bytes | None:
-        from ray.experimental import internal_kv
-
-        value: bytes | None = internal_kv._internal_kv_get(key, namespace=_KV_NAMESPACE)
+        value: bytes | None = self._kv()._internal_kv_get(key, namespace=_KV)
         return value
 
     def kv_del(self, key: bytes) -> bool:
-        from ray.experimental import internal_kv
-
-        return bool(internal_kv._internal_kv_del(key, namespace=_KV_NAMESPACE))
+        return bool(self._kv()._internal_kv_del(key, namespace=_KV))
 
     def kv_list(self, prefix: bytes) -> list[bytes]:
-        from ray.experimental import internal_kv
-
-        return sorted(internal_kv._internal_kv_list(prefix, namespace=_KV_NAMESPACE))
+        return list(self._kv()._internal_kv_list(prefix, namespace=_KV))
 
     def shutdown(self) -> None:
-        """Of a driver. In a worker the session is not ours to end."""
-        if self._is_driver:
-            self._handles.clear()
+        """Leave the cluster. In a worker the connection is not ours to end."""
+        if not self.is_worker:
+            for batcher in self._batchers:
+                batcher.close()
+            self.objects.close()
             self._ray.shutdown()
 
 
-class RayStream:
-    """Implements `base.StreamHandle` by Ray's generator."""
-
-    def __init__(self, generator: Any) -> None:
-        self._generator = generator
-        self._ahead: RayRef | None = None
-        self._has_ended = False
-        self.task_id: bytes = generator.task_id().binary() if hasattr(generator, "task_id") else b""
-
-    def next_ref(self, timeout_s: float | None) -> ObjectRef[Any] | None:
-        if self._has_ended:
-            return None
-        if timeout_s is not None:
-            import ray
-
-            if not ray.wait([self._generator], timeout=timeout_s)[0]:
-                raise GetTimeoutError(f"the generator did not yield its next item within {timeout_s} s")
-        try:
-            return RayRef(next(self._generator))
-        except StopIteration:
-            self._has_ended = True
-            return None
-
-    def add_next_callback(self, callback: Any) -> None:
-        def wait() -> None:
-            import ray
-
-            ray.wait([self._generator])
-            callback()
-
-        threading.Thread(target=wait, name="skate-ray-stream", daemon=True).start()
-
-    def is_finished(self) -> bool:
-        return self._has_ended or bool(self._generator.is_finished())
-
-    def completed_ref(self) -> ObjectRef[Any]:
-        return RayRef(self._generator.completed())
-
-    def close(self) -> None:
-        self._has_ended = True
-        self._generator = None
+def _retried(kinds: bool | tuple[type[BaseException], ...]) -> bool | list[type[BaseException]]:
+    return kinds if isinstance(kinds, bool) else list(kinds)
 
 
-def _returns(num_returns: int) -> Any:
-    return "streaming" if num_returns == STREAMING else 1 if num_returns == DYNAMIC else num_returns
-
-
-def _answer(made: Any, num_returns: int) -> Any:
-    if num_returns == STREAMING:
-        return RayStream(made)
-    if num_returns in (1, DYNAMIC):
-        return RayRef(made)
-    return [RayRef(one) for one in made] if num_returns else None
-
-
-def _given(args: tuple[Any, ...]) -> Any:
-    """Refs that are arguments themselves become Ray's, so that Ray waits for them and gives their values."""
-    for value in args:
-        if value.__class__ is RayRef:
-            return [one.ray if one.__class__ is RayRef else one for one in args]
-    return args
-
-
-def _named(kwargs: dict[str, Any]) -> dict[str, Any]:
-    return {name: value.ray if value.__class__ is RayRef else value for name, value in kwargs.items()} if kwargs else kwargs
-
-
-def _not_yet(what: str) -> NoReturn:
-    raise RaySystemError(f"{what} is not there on a Ray cluster yet; Ray's own `ray list` and `ray status` tell it")
+def _returns(num_returns: int) -> int | str:
+    return "streaming" if num_returns == STREAMING else "dynamic" if num_returns == DYNAMIC else num_returns

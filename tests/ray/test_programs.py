@@ -1,0 +1,154 @@
+"""Programs on a Ray cluster, as a user would write and run them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.not_on_ray import DIFFERENCES
+from tests.integration.programs import run_program
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def run(text: str, tmp_path: Path, address: str) -> str:
+    done = run_program(text.replace("<address>", repr(address)), tmp_path)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_program_runs_unchanged(cluster: str, tmp_path: Path) -> None:
+    out = run(
+        """
+        import skate
+        skate.init(address=<address>)
+
+        @skate.remote
+        def square(x): return x * x
+
+        @skate.remote
+        class Total:
+            def __init__(self): self.value = 0
+            def add(self, x): self.value += x; return self.value
+
+        total = Total.remote()
+        print(skate.get([total.add.remote(square.remote(i)) for i in range(8)])[-1], skate.get_runtime_context().get_node_id() != "")
+        """,
+        tmp_path,
+        cluster,
+    )
+    assert out == "140 True\n"
+
+
+def test_short_calls_travel_together_and_each_has_its_own_value_and_error(cluster: str, tmp_path: Path) -> None:
+    out = run(
+        """
+        import skate
+        skate.init(address=<address>)
+
+        @skate.remote
+        def inverse(x): return 1 / x
+
+        @skate.remote
+        def add(x, y): return x + y
+
+        refs = [inverse.remote(i) for i in range(-500, 500)]
+        good = [ref for index, ref in enumerate(refs) if index != 500]
+        assert skate.get(good) == [1 / i for i in range(-500, 500) if i]
+        try:
+            skate.get(refs[500])
+        except ZeroDivisionError as error:
+            print(type(error).__name__, isinstance(error, skate.exceptions.RayTaskError))
+        print(skate.get(add.remote(refs[499], refs[501])), len(skate.wait(good, num_returns=7)[0]))
+        import ray
+        print(len(refs) > 10 * sum(1 for _ in {entry.chunk for entry in map(refs[0]._host.find, refs)}))
+        """,
+        tmp_path,
+        cluster,
+    )
+    assert out == "RayTaskError(ZeroDivisionError) True\n0.0 7\nTrue\n"
+
+
+def test_calls_of_a_chunk_whose_worker_dies_are_sent_again(cluster: str, tmp_path: Path) -> None:
+    out = run(
+        f"""
+        import os, skate
+        from pathlib import Path
+        skate.init(address=<address>)
+        mark = {str(tmp_path / "died")!r}
+
+        @skate.remote
+        def once(x, mark):
+            if x == 60 and not os.path.exists(mark):
+                Path(mark).touch()
+                os._exit(1)
+            return x
+
+        skate.get([once.remote(i, mark) for i in range(20)])
+        print(skate.get([once.remote(i, mark) for i in range(100)]) == list(range(100)), os.path.exists(mark))
+        """,
+        tmp_path,
+        cluster,
+    )
+    assert out.endswith("True True\n")  # After what Ray itself prints.
+
+
+def test_a_long_call_does_not_wait_for_others(cluster: str, tmp_path: Path) -> None:
+    out = run(
+        """
+        import time, skate
+        skate.init(address=<address>)
+
+        @skate.remote
+        def nap(s): time.sleep(s)
+
+        skate.get([nap.remote(0.0) for _ in range(8)])
+        started = time.monotonic()
+        skate.get([nap.remote(1.0) for _ in range(4)])
+        print(time.monotonic() - started < 3.0)
+        """,
+        tmp_path,
+        cluster,
+    )
+    assert out == "True\n"
+
+
+def test_a_bare_init_does_not_join_the_cluster(cluster: str, tmp_path: Path) -> None:
+    assert run("import skate; skate.init(num_cpus=1); print(skate.cluster_resources()['CPU'])", tmp_path, cluster) == "1.0\n"
+
+
+def test_the_environment_names_the_cluster(cluster: str, tmp_path: Path) -> None:
+    text = "import os; os.environ['SKATE_ADDRESS'] = <address>; import skate; print(skate.init()['backend'])"
+    assert run(text, tmp_path, cluster) == "ray\n"
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [("127.0.0.1:9", "nothing answers at 127.0.0.1:9"), ("ray://127.0.0.1:9", "nothing answers at 127.0.0.1:9")],
+)
+def test_a_bad_address_is_one_sentence_soon(address: str, words: str, tmp_path: Path) -> None:
+    started = time.monotonic()
+    done = run_program(f"import skate; skate.init(address={address!r})", tmp_path)
+    assert time.monotonic() - started < 15
+    assert f"ConnectionError: address={address!r}: {words}" in done.stderr
+
+
+def test_a_wrong_token_is_named(cluster: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("0" * 64)
+    text = f"import os; os.environ['RAY_AUTH_TOKEN_PATH'] = {str(tmp_path / 'token')!r}; import skate; skate.init(address={cluster!r})"
+    done = run_program(text, tmp_path)
+    assert "AuthenticationError" in done.stderr.splitlines()[-1], done.stderr
+    assert "token" in done.stderr
+
+
+def test_without_ray_the_error_says_what_to_install(tmp_path: Path) -> None:
+    done = run_program("import sys; sys.modules['ray'] = None; import skate; skate.init(address='ray')", tmp_path)
+    assert "pip install 'skate[ray]'" in done.stderr
+
+
+def test_the_page_lists_what_is_otherwise() -> None:
+    page = (REPOSITORY / "docs" / "how-to" / "run-on-ray.md").read_text(encoding="utf-8")
+    for reason in DIFFERENCES.values():
+        assert reason in page
