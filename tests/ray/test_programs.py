@@ -63,12 +63,13 @@ def test_short_calls_travel_together_and_each_has_its_own_value_and_error(cluste
             print(type(error).__name__, isinstance(error, skate.exceptions.RayTaskError))
         print(skate.get(add.remote(refs[499], refs[501])), len(skate.wait(good, num_returns=7)[0]))
         import ray
-        print(len(refs) > 10 * sum(1 for _ in {entry.chunk for entry in map(refs[0]._host.find, refs)}))
+        chunks = len({entry.chunk for entry in map(refs[0]._host.find, refs)})
+        print('chunks', chunks, chunks < 100)
         """,
         tmp_path,
         cluster,
     )
-    assert out == "RayTaskError(ZeroDivisionError) True\n0.0 7\nTrue\n"
+    assert out == "RayTaskError(ZeroDivisionError) True\n0.0 7\nchunks 8 True\n"
 
 
 def test_calls_of_a_chunk_whose_worker_dies_are_sent_again(cluster: str, tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ def test_the_environment_names_the_cluster(cluster: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("address", "words"),
-    [("127.0.0.1:9", "nothing answers at 127.0.0.1:9"), ("ray://127.0.0.1:9", "nothing answers at 127.0.0.1:9")],
+    [("127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9"), ("ray://127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9")],
 )
 def test_a_bad_address_is_one_sentence_soon(address: str, words: str, tmp_path: Path) -> None:
     started = time.monotonic()

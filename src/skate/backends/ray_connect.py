@@ -94,11 +94,15 @@ def _reach(host_and_port: str, given: str) -> None:
     import socket
 
     host, _, port = host_and_port.split("/")[0].rpartition(":")
+    if not port.isdigit():
+        raise ConnectionError(
+            f'address={given!r} is not an address of a Ray cluster: write "host:6379", "ray://host:10001" or "ray"'
+        )
     try:
         socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)), timeout=CONNECT_S).close()
     except (OSError, ValueError) as error:
         raise ConnectionError(
-            f"address={given!r}: nothing answers at {host_and_port} ({error}). Is the head running (`ray start --head --port=6379`; "
+            f"address={given!r}: no Ray cluster answers at {host_and_port} ({error}). Is the head running (`ray start --head --port=6379`; "
             "Ray Client listens at 10001), and may this machine reach it?"
         ) from None
 
