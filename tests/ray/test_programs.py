@@ -64,12 +64,12 @@ def test_short_calls_travel_together_and_each_has_its_own_value_and_error(cluste
         print(skate.get(add.remote(refs[499], refs[501])), len(skate.wait(good, num_returns=7)[0]))
         import ray
         chunks = len({entry.chunk for entry in map(refs[0]._host.find, refs)})
-        print('chunks', chunks, chunks < 100)
+        print(chunks < 100)
         """,
         tmp_path,
         cluster,
     )
-    assert out == "RayTaskError(ZeroDivisionError) True\n0.0 7\nchunks 8 True\n"
+    assert out == "RayTaskError(ZeroDivisionError) True\n0.0 7\nTrue\n"
 
 
 def test_calls_of_a_chunk_whose_worker_dies_are_sent_again(cluster: str, tmp_path: Path) -> None:

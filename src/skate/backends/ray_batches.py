@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 CHUNK_S = 0.01  # What the elements of one chunk take together, at most.
 CHUNK_CALLS_MAX = 1000
 GATHER_S = 0.001  # How long a call waits for others.
-PROBES = 4  # Calls sent alone until one of them has told how long the function takes.
-LONG_S = (
-    1.0  # A function whose probes have not come back by then (a worker may have to start first) is long: nothing waits any more.
-)
+# A function whose first calls have not come back by then (a worker may have to start first) is sent call by call until they have.
+LONG_S = 5.0
 
 
 def may_batch(spec: TaskSpec) -> bool:
