@@ -19,6 +19,7 @@ PRINTS = {
     "06_when_it_fails.py": r"caught a ValueError with the remote traceback: True\nsecond attempt\n",
     "07_async_actor.py": r"328350\n",
     "08_gpus_without_any.py": r"\['0', '1'\]\nfree GPUs: 0(\.0)?\n",
+    "10_pandas.py": r"(?s)336,776 flights: .*results equal: True\n.*",
     "20_train_digits_torch.py": r"4 epochs, 1 failure, accuracy above 0.9: True\n",
     "21_train_digits_keras.py": r"4 epochs, accuracy above 0.9: True\n",
     "22_parameter_server.py": r"sync: accuracy above 0.9: True\nasync: accuracy above 0.9: True\n",
