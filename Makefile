@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick lint format bench bench-quick docs build clean
+.PHONY: help demo test test-quick lint format bench bench-quick bench-pandas bench-pandas-peers docs build clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,6 +11,9 @@ CORE := $(VENV)/.stamp-core
 DEV := $(VENV)/.stamp-dev
 RAY := .venv-ray/.stamp
 RAY_VERSION := 2.60.*
+PEER_modin := 'modin[ray]==0.37.*'
+PEER_fireducks := 'fireducks==1.4.*'
+PEER_bodo := 'bodo==2026.10'
 
 # A virtual environment from the first Python that is new enough. PYTHON=/path/to/python chooses another.
 define make_venv
@@ -29,6 +32,7 @@ help:
 	@echo "make test         all tests (make test-quick: without the slow ones)"
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make bench        the benchmark table, beside Ray and the standard library; writes benchmarks/results/"
+	@echo "make bench-pandas skate.pandas beside pandas, Modin, FireDucks, Bodo and Polars; writes benchmarks/results/"
 	@echo "make docs         docs/reference from the docstrings"
 	@echo "make clean        remove what the other targets made"
 
@@ -79,6 +83,18 @@ bench: $(DEV) $(RAY)
 bench-quick: $(DEV)
 	$(BIN)/python -m benchmarks.engine --quick --peers pool,executor,joblib,socket,memcpy
 
+# Each in an environment of its own: they pin versions of pandas that differ.
+.venv-peers/%/.stamp: Makefile
+	$(call make_venv,.venv-peers/$*)
+	@echo "installing $* into .venv-peers/$*"
+	@.venv-peers/$*/bin/python -m pip install --quiet --disable-pip-version-check $(PEER_$*) pyarrow
+	@touch $@
+
+bench-pandas-peers: .venv-peers/modin/.stamp .venv-peers/fireducks/.stamp .venv-peers/bodo/.stamp
+
+bench-pandas: $(DEV) bench-pandas-peers
+	$(BIN)/python -m benchmarks.pandas
+
 docs: $(DEV)
 	$(BIN)/python docs/make_reference.py
 
@@ -86,5 +102,5 @@ build: $(DEV)
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf .venv .venv-ray dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-ray .venv-peers dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
