@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick lint format bench bench-quick bench-pandas bench-pandas-peers docs build clean
+.PHONY: help demo test test-ray test-quick lint format bench bench-quick bench-pandas bench-pandas-peers docs build clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -61,6 +61,9 @@ demo: $(CORE)
 test: $(DEV)
 	@tests/browser/install-chromium
 	$(BIN)/python -m pytest tests --ignore=tests/ray
+
+# A Ray cluster is started for these; they also run Ray's own processes, about 2 GB.
+test-ray: $(DEV)
 	$(BIN)/python -m pytest tests/conformance tests/ray --backend=ray
 
 test-quick: $(DEV)
