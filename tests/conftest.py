@@ -62,7 +62,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept, left_out = [], []
     for item in items:
         parameters = getattr(item, "callspec", None)
-        backends = [value for value in parameters.params.values() if isinstance(value, str) and value in BACKENDS] if parameters is not None else []
+        backends = (
+            [value for value in parameters.params.values() if isinstance(value, str) and value in BACKENDS]
+            if parameters is not None
+            else []
+        )
         is_for_conformance = "conformance" in item.path.parts
         (left_out if is_for_conformance and backends and backends[0] not in chosen else kept).append(item)
     # Its harness forks workers from this very process (the engine's come from a node process that has one thread): first, before Arrow, Torch and
