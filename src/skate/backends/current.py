@@ -102,7 +102,7 @@ def _make(options: InitOptions) -> Backend:
     if is_ray_address(address):
         from skate.backends.ray_cluster import RayBackend
 
-        return RayBackend.start(options)
+        return RayBackend.start(options._replace(address=address))  # It may be from the environment.
     from skate.engine.driver import launch, session
 
     launch.check_platform()
