@@ -118,8 +118,6 @@ class Batcher:
         self._runner = ray.remote(ray_worker.run_chunk).options(name=name, max_retries=0, num_cpus=1)
         self.picker = ray.remote(ray_worker.pick).options(name=f"{name} (result)", num_cpus=0)
         self._lock = threading.Lock()
-        self._calls: list[Any] = []
-        self._entries: list[Entry] = []
         self._waiting: Chunk | None = None
         self._first_s = 0.0
         self._probes: list[Chunk] = []

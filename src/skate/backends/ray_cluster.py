@@ -126,10 +126,6 @@ class RayBackend:
             answer = token.function.remote(*args, **kwargs)
         return self._taken(token.spec.num_returns, answer)
 
-    def submit_many(self, token: TaskToken, calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
-        """As many `submit_task`s."""
-        return [self.submit_task(token, args, kwargs) for args, kwargs in calls]
-
     def _given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """With Ray's refs at the top level, where Ray resolves them."""
         their_ref = self.objects.their_ref
@@ -258,10 +254,6 @@ class RayBackend:
         with translated():
             answer = token.method.remote(*args, **kwargs)
         return self._taken(token.spec.num_returns, answer)
-
-    def call_many(self, token: MethodToken, calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
-        """As many `call_actor`s."""
-        return [self.call_actor(token, args, kwargs) for args, kwargs in calls]
 
     def kill_actor(self, actor_id: bytes, *, no_restart: bool) -> None:
         with translated():
