@@ -26,6 +26,9 @@ PRINTS = {
     "23_lbfgs.py": r"loss below 0.05: True, accuracy above 0.97: True\n",
     "24_tune.py": r"best accuracy above 0.9: True; steps saved: True\n",
     "25_resnet_on_gpus.py": r"accuracy above 0.9: True\n",
+    "30_live_word_count.py": r"articles 0 to 19: \w+ \d+, \w+ \d+, \w+ \d+\n(?s:.*)articles 60 to 79: .*\n",
+    "31_click_sessions.py": r"(?s)[\d,]+ sessions of 60,000 clicks, 1 restart\n(left out: \w+Error in .*\n){2}",
+    "32_sensor_anomalies.py": r"(?s)120 s  sensor-4: 60 °C.*\n279 s  sensor-9: silent for 30 s\n333 s  sensor-11: -20 °C.*\n500 s  sensor-4: 55 °C[^\n]*\n",
 }
 
 NOISY = {"21_train_digits_keras.py"}  # TensorFlow says on stderr which CPU it has found.

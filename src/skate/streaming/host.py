@@ -82,6 +82,9 @@ class Host:
         for sink in self.sinks():
             sink.commit(number)
 
+    def take_deliveries(self) -> list[tuple[int, list[Any]]]:
+        return [delivery for sink in self.sinks() for delivery in sink.take_deliveries()]
+
     def measures(self) -> dict[str, Any]:
         measures = self.subtask.measures()
         measures["pid"] = os.getpid()

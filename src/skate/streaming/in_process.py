@@ -14,10 +14,13 @@ from typing import Any
 from skate.streaming.batch import Message
 from skate.streaming.coordinator import Command, Commit, Coordinator, Discard, Finish, GiveUp, StartEpoch, WriteManifest
 from skate.streaming.errors import StreamError
+from skate.streaming.figures import Figures
 from skate.streaming.graph import Plan, check_fit, fingerprint_of
 from skate.streaming.host import Host
 from skate.streaming.snapshots import Manifest, SnapshotStore
 from skate.streaming.subtask import Sending
+
+MEASURES_S = 0.25
 
 SubtaskId = tuple[int, int]
 
@@ -33,6 +36,8 @@ class InProcessRun:
         choose: Callable[[int], int] | None = None,
         accept_changed_code: bool = False,
         is_stopped: Callable[[], bool] = lambda: False,
+        on_measures: Callable[[Figures], None] = lambda figures: None,
+        on_delivery: Callable[[int, list[Any]], None] = lambda sequence, records: None,
     ) -> None:
         """`epoch_steps`: an epoch is that many reads of each source subtask, whatever the clock says."""
         self.plan = plan
@@ -42,12 +47,15 @@ class InProcessRun:
         self.choose = choose
         self.accept_changed_code = accept_changed_code
         self.is_stopped = is_stopped
+        self.on_measures = on_measures
+        self.on_delivery = on_delivery
+        self.figures = Figures()
         self.hosts: dict[SubtaskId, Host] = {}
         self.queues: dict[tuple[int, int, int], deque[Message]] = {}  # (exchange, sender, place) → messages under way.
-        self.snapshots = 0
         self._edges = {edge.id: edge for stage in plan.stages for edge in stage.outputs}
         self._steps_left: dict[SubtaskId, int] = {}
-        self._epoch_ends_s = 0.0
+        self._epoch_started_s = self._epoch_ends_s = 0.0
+        self._measured_s = 0.0
         self._commands: deque[Command] = deque()
         self._commits: deque[tuple[SubtaskId, int]] = deque()
         self._turn = 0
@@ -64,6 +72,7 @@ class InProcessRun:
             host = Host(self.plan, *subtask_id, splits.get(subtask_id[0], []), self._snapshot_of(subtask_id))
             host.begin(self.store, manifest)
             self.hosts[subtask_id] = host
+            self._deliver_results(host)
         try:
             if manifest is None or not manifest.is_final:
                 self._loop(
@@ -71,6 +80,7 @@ class InProcessRun:
                         self.plan.sources(), self.plan.subtasks(), last_number=self.store.last_number() if self.store else 0
                     )
                 )
+            self._measure(is_forced=True)
             results: dict[int, list[Any]] = {}
             for host in self.hosts.values():
                 for number, result in host.results().items():
@@ -90,6 +100,7 @@ class InProcessRun:
                 return
             if self.is_stopped():
                 coordinator.stop()
+            self._measure()
             choices: list[Any] = [("deliver", key) for key, queue in self.queues.items() if queue]
             if self.choose is None and choices:
                 choices = choices[:1]  # What is under way first: queues stay short.
@@ -110,6 +121,18 @@ class InProcessRun:
             else:
                 subtask_id, number = self._commits.popleft()
                 self.hosts[subtask_id].commit(number)
+                self._deliver_results(self.hosts[subtask_id])
+
+    def _deliver_results(self, host: Host) -> None:
+        for sequence, records in host.take_deliveries():
+            self.on_delivery(sequence, records)
+
+    def _measure(self, *, is_forced: bool = False) -> None:
+        now = time.monotonic()
+        if is_forced or now - self._measured_s >= MEASURES_S:
+            self._measured_s = now
+            self.figures.measures = {key: {**host.measures(), "backpressure_s": 0.0} for key, host in self.hosts.items()}
+            self.on_measures(self.figures)
 
     def _deliver(self, key: tuple[int, int, int]) -> None:
         exchange, sender, place = key
@@ -156,7 +179,8 @@ class InProcessRun:
     def _obey(self, command: Command) -> None:
         match command:
             case StartEpoch():
-                self._epoch_ends_s = time.monotonic() + self.epoch_s
+                self._epoch_started_s = time.monotonic()
+                self._epoch_ends_s = self._epoch_started_s + self.epoch_s
                 self._steps_left = dict.fromkeys(self.plan.sources(), self.epoch_steps or 0)
             case WriteManifest(number, parts, is_final):
                 if self.store is not None:
@@ -165,13 +189,17 @@ class InProcessRun:
                     except OSError as error:
                         self._commands.extend(self.coordinator.on_manifest_failed(number, str(error)))
                         return
-                self.snapshots += 1
+                self.figures.add_snapshot(
+                    number, sum(part.size_bytes for part in parts), time.monotonic() - self._epoch_started_s
+                )
                 self._commands.extend(self.coordinator.on_manifest_written(number))
             case Commit(number):
                 self._commits.extend((subtask_id, number) for subtask_id, host in self.hosts.items() if host.sinks())
                 if self.store is not None:
                     self.store.prune()
-            case Discard(number):
+            case Discard(number, reason):
+                self.figures.snapshot_failures += 1
+                self.figures.last_failure = reason
                 if self.store is not None:
                     self.store.discard(number)
             case GiveUp(reason):

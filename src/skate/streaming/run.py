@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import os
+import queue
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import skate
 from skate.streaming.errors import StreamError
+from skate.streaming.figures import Figures
 from skate.streaming.graph import Node, Plan, make_plan
 from skate.streaming.in_process import InProcessRun
 from skate.streaming.show import Reporter
 from skate.streaming.sinks.base import Sink
+from skate.streaming.sinks.iterator import IteratorSink
 from skate.streaming.snapshots import SnapshotStore
 from skate.streaming.supervisor import Supervisor
+
+DELIVERIES_MAX = 16  # Batches of results that wait for the program that iterates.
 
 
 @dataclass
@@ -33,7 +38,7 @@ class RunOptions:
     interval_s: float = 1.0  # Between snapshots; results of transactional sinks become visible that often.
     keep: int = 3  # Snapshots to keep.
     restarts_max: int = 20  # Deaths of workers, over the whole run.
-    in_process: bool = False  # Run in this process, without actors.
+    in_process: bool | None = None  # Run in this process, without actors; None: on the inline backend.
     accept_changed_code: bool = False  # Go on from a snapshot although functions that made its state have changed.
     progress: bool | None = None  # A progress bar on bounded inputs; None: when standard error is a terminal.
     name: str | None = None  # In the web UI.
@@ -59,7 +64,10 @@ class RunningStream:
         self._results: dict[int, list[Any]] = {}
         if not options.in_process and not skate.is_initialized():
             skate.init()
-        parallelism = options.parallelism or (1 if options.in_process else max(1, int(skate.cluster_resources().get("CPU", 1))))
+        self._is_in_process = bool(
+            skate.get_runtime_context().gcs_address == "inline" if options.in_process is None else options.in_process
+        )
+        parallelism = options.parallelism or (1 if self._is_in_process else max(1, int(skate.cluster_resources().get("CPU", 1))))
         self.plan: Plan = make_plan(sinks, parallelism)
         self._check()
         self._is_temporary = options.snapshots is None
@@ -68,12 +76,15 @@ class RunningStream:
             directory = (
                 tempfile.mkdtemp(prefix="skate-stream-") if options.snapshots is None else os.path.abspath(options.snapshots)
             )
-            if not options.in_process or not self._is_temporary:
+            if not self._is_in_process or not self._is_temporary:
                 self._store = SnapshotStore(directory, options.keep)
                 self._store.lock()
             elif self._is_temporary:
                 os.rmdir(directory)
-        self._supervisor: Supervisor | None = None
+        self._figures = Figures()
+        self._deliveries: queue.Queue[list[Any] | None] = queue.Queue(maxsize=DELIVERIES_MAX)
+        self._delivered = 0  # The last transaction.
+        self._is_consumer_gone = not any(isinstance(sink.operator, IteratorSink) for sink in sinks)
         self.reporter = Reporter(self.plan, options.name, options.progress)
         self._thread = threading.Thread(target=self._run, name="skate-stream", daemon=True)
         self._thread.start()
@@ -102,6 +113,11 @@ class RunningStream:
                     return operator_plan.operator.combine(self._results.get(operator_plan.id, []))
         raise AssertionError("a plan without its own sink")
 
+    def wait_for_snapshot(self, count: int = 1, timeout_s: float | None = None) -> bool:
+        """Wait until this run has taken `count` snapshots or has ended; returns whether it has taken them."""
+        wait_until(lambda: self.snapshots >= count or not self.is_running, timeout_s)
+        return self.snapshots >= count
+
     def stop(self, timeout_s: float | None = 60.0) -> None:
         """End with a snapshot (a savepoint): a later run with the same directory goes on from here."""
         self._stop.set()
@@ -119,14 +135,55 @@ class RunningStream:
         """Stages with their rates, backpressure, watermarks and state; snapshots; restarts. JSON-able."""
         return self.reporter.document()
 
+    @property
+    def snapshots(self) -> int:
+        """How many snapshots this run has taken."""
+        return self._figures.snapshots_taken
+
+    @property
+    def restarts(self) -> int:
+        """How often it began again from a snapshot because a worker died."""
+        return self._figures.restarts
+
+    @property
+    def recovery_s(self) -> list[float]:
+        """How long each of them took: from noticing the death to reading again."""
+        return list(self._figures.recovery_s)
+
     def worker_pids(self) -> dict[tuple[int, int], int]:
-        """(stage, index) → process id, of a run on actors on this machine."""
-        supervisor = self._supervisor
-        if supervisor is None:
+        """(stage, index) → process id, of the workers that have begun; none when it runs in this process."""
+        if self._is_in_process:
             return {}
-        return {key: measures["pid"] for key, measures in supervisor.measures.items() if "pid" in measures}
+        return {key: measures["pid"] for key, measures in list(self._figures.measures.items())}
+
+    def results(self) -> Iterator[Any]:
+        """What an `IteratorSink` has committed, as it comes; ends with the stream, or raises what ended it. `stream.iterate()` uses it."""
+        try:
+            while (records := self._deliveries.get()) is not None:
+                yield from records
+            self._thread.join()
+            if self._error is not None:
+                raise self._error
+        finally:
+            self._stop.set()
+            self._is_consumer_gone = True
 
     # ---------------------------------------------------------------- inside
+
+    def _deliver(self, sequence: int, records: list[Any]) -> None:
+        if sequence <= self._delivered:
+            return  # A recovery committed it again.
+        self._delivered = sequence
+        self._hand_over(records)
+
+    def _hand_over(self, records: list[Any] | None) -> None:
+        """Blocks while the program is slow to take results: then no epoch begins, and memory stays flat."""
+        while not self._is_consumer_gone:
+            try:
+                self._deliveries.put(records, timeout=0.2)
+                return
+            except queue.Full:
+                continue
 
     def _check(self) -> None:
         for stage in self.plan.stages:
@@ -139,17 +196,20 @@ class RunningStream:
     def _run(self) -> None:
         options = self._options
         try:
-            if options.in_process:
+            if self._is_in_process:
                 run = InProcessRun(
                     self.plan,
                     self._store,
                     epoch_s=options.interval_s,
                     accept_changed_code=options.accept_changed_code,
                     is_stopped=self._stop.is_set,
+                    on_measures=self.reporter.update,
+                    on_delivery=self._deliver,
                 )
+                self._figures = run.figures
                 self._results = run.run()
             else:
-                self._supervisor = Supervisor(
+                supervisor = Supervisor(
                     self.plan,
                     self._store,
                     epoch_s=options.interval_s,
@@ -157,23 +217,26 @@ class RunningStream:
                     accept_changed_code=options.accept_changed_code,
                     is_stopped=self._stop.is_set,
                     on_measures=self.reporter.update,
+                    on_delivery=self._deliver,
                     actor_options=options.actor_options,
                 )
-                self._results = self._supervisor.run()
+                self._figures = supervisor.figures
+                self._results = supervisor.run()
         except BaseException as error:
             self._error = error
         finally:
             self.reporter.close(self._error)
+            self._hand_over(None)
             if self._store is not None:
                 self._store.unlock()
                 if self._is_temporary:
                     shutil.rmtree(self._store.directory, ignore_errors=True)
 
 
-def wait_until(condition: Any, timeout_s: float = 30.0) -> None:
+def wait_until(condition: Callable[[], Any], timeout_s: float | None = 30.0) -> None:
     """Wait for a claim to become true; for programs that watch a running stream."""
-    ends_s = time.monotonic() + timeout_s
+    ends_s = None if timeout_s is None else time.monotonic() + timeout_s
     while not condition():
-        if time.monotonic() > ends_s:
+        if ends_s is not None and time.monotonic() > ends_s:
             raise TimeoutError(f"not true after {timeout_s} s")
         time.sleep(0.01)

@@ -7,13 +7,11 @@ import os
 import sys
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import skate
+from skate.streaming.figures import Figures
 from skate.streaming.graph import Plan
-
-if TYPE_CHECKING:
-    from skate.streaming.supervisor import Supervisor
 
 PUBLISH_S = 0.5
 
@@ -29,14 +27,16 @@ class Reporter:
         self._sizes = [stage.source.size_bytes() for stage in plan.stages if stage.source is not None]
         self._has_bar = progress if progress is not None else sys.stderr.isatty()
         self._bar_length = 0
+        self._figures: Figures | None = None
 
-    def update(self, supervisor: Supervisor) -> None:
-        """Called by the supervisor after each report; cheap but twice a second."""
+    def update(self, figures: Figures) -> None:
+        """Called after each report; cheap but twice a second."""
+        self._figures = figures
         now = time.monotonic()
         if now - self._published_s < PUBLISH_S and self._document["state"] == "running":
             return
         self._published_s = now
-        self._document = self._describe(supervisor, now)
+        self._document = self._describe(figures, now)
         self._publish()
         if self._has_bar:
             self._draw()
@@ -45,21 +45,22 @@ class Reporter:
         return self._document
 
     def close(self, error: BaseException | None) -> None:
+        if self._figures is not None:
+            self._document = self._describe(self._figures, time.monotonic())
         self._document = {
             **self._document,
             "state": "ended" if error is None else "failed",
             "error": "" if error is None else str(error),
         }
         self._publish()
-        if self._bar_length:
+        if self._has_bar and self._document["stages"]:
+            self._draw()
             sys.stderr.write("\n")
 
-    def _describe(self, supervisor: Supervisor, now: float) -> dict[str, Any]:
+    def _describe(self, figures: Figures, now: float) -> dict[str, Any]:
         stages = []
         for stage in self.plan.stages:
-            measures = [
-                supervisor.measures[stage.id, i] for i in range(stage.parallelism) if (stage.id, i) in supervisor.measures
-            ]
+            measures = [figures.measures[stage.id, i] for i in range(stage.parallelism) if (stage.id, i) in figures.measures]
             records = sum(measure["records_in"] for measure in measures)
             waited_s = sum(measure["backpressure_s"] for measure in measures)
             then, before, waited_before_s = self._last.get(stage.id, (now, 0, 0.0))
@@ -97,15 +98,15 @@ class Reporter:
             "elapsed_s": time.time() - self.started_s,
             "stages": stages,
             "edges": edges,
-            "snapshots": list(supervisor.snapshots),
-            "snapshot_failures": supervisor.snapshot_failures,
-            "restarts": supervisor.restarts,
-            "recovery_s": list(supervisor.recovery_s),
-            "last_failure": supervisor.last_failure,
-            "progress": self._progress(supervisor),
+            "snapshots": list(figures.snapshots),
+            "snapshot_failures": figures.snapshot_failures,
+            "restarts": figures.restarts,
+            "recovery_s": list(figures.recovery_s),
+            "last_failure": figures.last_failure,
+            "progress": self._progress(figures),
         }
 
-    def _progress(self, supervisor: Supervisor) -> float | None:
+    def _progress(self, figures: Figures) -> float | None:
         """How much of bounded inputs has been read, in [0, 1]; None if not known."""
         sources = [stage for stage in self.plan.stages if stage.source is not None]
         if not all(stage.source is not None and stage.source.is_bounded for stage in sources):
@@ -113,7 +114,7 @@ class Reporter:
         done = total = 0
         for stage in sources:
             for index in range(stage.parallelism):
-                measure = supervisor.measures.get((stage.id, index), {})
+                measure = figures.measures.get((stage.id, index), {})
                 done += measure.get("splits_done", 0)
                 total += measure.get("splits", 1)
         return done / total if total else None
@@ -128,6 +129,4 @@ class Reporter:
         self._bar_length = len(text)
 
     def _publish(self) -> None:
-        publish = getattr(skate, "publish", None)
-        if publish is not None:
-            publish("stream", self.key, self._document)
+        skate.publish("stream", self.key, self._document)

@@ -7,7 +7,7 @@ counts = Stream.from_text("articles/*.txt").flat_map(str.split).count_by().to_li
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -225,6 +225,16 @@ class Stream(Generic[T]):
         from skate.streaming.sinks.memory import ListSink
 
         return self.to(ListSink())
+
+    def iterate(self, snapshots: str | Path | None = None, **options: Any) -> Iterator[T]:
+        """Run it, and give its records to this program as they are committed: `for record in stream.iterate(): …`.
+
+        Each record once, whatever worker dies. Leaving the loop stops the stream. Options as for `run`; `interval_s` (0.1 here) is how
+        long results may take to come.
+        """
+        from skate.streaming.sinks.iterator import IteratorSink
+
+        return self.to(IteratorSink()).start(snapshots, **{"interval_s": 0.1, **options}).results()
 
     def to_pandas(self) -> Sunk:
         """`.run()` returns a data frame of the records (dicts or tuples): of `skate.pandas` where that is installed."""

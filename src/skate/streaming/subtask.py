@@ -115,6 +115,8 @@ class Subtask:
 
     def end(self) -> None:
         """All inputs have ended."""
+        for exchange in self.exchanges:  # So that receivers can tell the time that was reached from the end of time.
+            exchange.flush()
         self._advance(ALWAYS)
         for operator_plan in self.stage.operators:  # In topological order.
             self.operators[operator_plan.id].finish(self._emits[operator_plan.id])

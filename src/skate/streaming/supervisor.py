@@ -16,6 +16,7 @@ from typing import Any
 import skate
 from skate.streaming.coordinator import Command, Commit, Coordinator, Discard, Finish, GiveUp, StartEpoch, WriteManifest
 from skate.streaming.errors import StreamError
+from skate.streaming.figures import Figures
 from skate.streaming.graph import Plan, check_fit, fingerprint_of
 from skate.streaming.snapshots import Manifest, SnapshotStore
 from skate.streaming.worker import SubtaskId, Worker
@@ -37,7 +38,8 @@ class Supervisor:
         restarts_max: int,
         accept_changed_code: bool,
         is_stopped: Callable[[], bool],
-        on_measures: Callable[[Supervisor], None],
+        on_measures: Callable[[Figures], None],
+        on_delivery: Callable[[int, list[Any]], None],
         actor_options: dict[str, Any],
     ) -> None:
         self.plan = plan
@@ -47,14 +49,10 @@ class Supervisor:
         self.accept_changed_code = accept_changed_code
         self.is_stopped = is_stopped
         self.on_measures = on_measures
+        self.on_delivery = on_delivery
         self.actor_options = actor_options
-        self.measures: dict[SubtaskId, dict[str, Any]] = {}
+        self.figures = Figures()
         self.workers: dict[SubtaskId, Any] = {}
-        self.restarts = 0
-        self.recovery_s: list[float] = []  # From noticing a death to the first epoch after it.
-        self.snapshots: deque[dict[str, Any]] = deque(maxlen=20)
-        self.snapshot_failures = 0
-        self.last_failure = ""
         self._fingerprint = fingerprint_of(plan)
         self._epoch_started_s: dict[int, float] = {}
 
@@ -66,13 +64,13 @@ class Supervisor:
                 return self._attempt(noticed_s)
             except WorkerDiedError as death:
                 noticed_s = time.monotonic()
-                self.restarts += 1
-                self.last_failure = str(death)
+                self.figures.restarts += 1
+                self.figures.last_failure = str(death)
                 if self.store is None:
                     raise StreamError(f"a worker died and there are no snapshots to go on from: {death}") from death
-                if self.restarts > self.restarts_max:
+                if self.figures.restarts > self.restarts_max:
                     raise StreamError(
-                        f"workers died {self.restarts} times; the last: {death}. restarts_max={self.restarts_max}"
+                        f"workers died {self.figures.restarts} times; the last: {death}. restarts_max={self.restarts_max}"
                     ) from death
             finally:
                 self._kill_all()
@@ -85,7 +83,7 @@ class Supervisor:
                 check_fit(manifest.fingerprint, self._fingerprint, accept_changed_code=self.accept_changed_code)
         self._start_workers(manifest)
         if noticed_s is not None:
-            self.recovery_s.append(time.monotonic() - noticed_s)
+            self.figures.recovery_s.append(time.monotonic() - noticed_s)
         if manifest is None or not manifest.is_final:
             self._loop(
                 Coordinator(self.plan.sources(), self.plan.subtasks(), last_number=self.store.last_number() if self.store else 0)
@@ -100,6 +98,7 @@ class Supervisor:
     def _start_workers(self, manifest: Manifest | None) -> None:
         from skate import cloudpickle
 
+        self.figures.measures.clear()
         plan_bytes = cloudpickle.dumps(self.plan)
         splits = {stage.id: stage.source.splits() for stage in self.plan.stages if stage.source is not None}
         actor: Any = skate.remote(concurrency_groups={"control": 2}, num_cpus=0, max_restarts=0, **self.actor_options)(Worker)
@@ -145,12 +144,14 @@ class Supervisor:
                 for report in reports:
                     commands.extend(self._hear(key, report, coordinator))
                 polls[_control(self.workers[key].next_report, POLL_S)] = key
-            self.on_measures(self)
+            self.on_measures(self.figures)
 
     def _hear(self, key: SubtaskId, report: tuple[Any, ...], coordinator: Coordinator) -> list[Command]:
         match report:
             case ("measures", measures):
-                self.measures[key] = measures
+                self.figures.measures[key] = measures
+            case ("delivery", sequence, records):
+                self.on_delivery(sequence, records)
             case ("epoch", number, has_ended):
                 return coordinator.on_epoch_done(key, number, has_ended=has_ended)
             case ("part", number, part):
@@ -177,7 +178,7 @@ class Supervisor:
                     except OSError as error:
                         return coordinator.on_manifest_failed(number, str(error))
                 took_s = time.monotonic() - self._epoch_started_s.pop(number, 0.0)
-                self.snapshots.append({"number": number, "size_bytes": size, "epoch_s": round(took_s, 4), "at_s": time.time()})
+                self.figures.add_snapshot(number, size, took_s)
                 return coordinator.on_manifest_written(number)
             case Commit(number):
                 for key, worker in self.workers.items():
@@ -187,8 +188,8 @@ class Supervisor:
                 if self.store is not None:
                     self.store.prune()
             case Discard(number, reason):
-                self.snapshot_failures += 1
-                self.last_failure = reason
+                self.figures.snapshot_failures += 1
+                self.figures.last_failure = reason
                 if self.store is not None:
                     self.store.discard(number)
             case GiveUp(reason):
@@ -203,8 +204,8 @@ class Supervisor:
             with contextlib.suppress(skate.exceptions.RayError):
                 for report in skate.get(_control(worker.next_report, 0.0)):
                     if report[0] == "measures":
-                        self.measures[key] = report[1]
-        self.on_measures(self)
+                        self.figures.measures[key] = report[1]
+        self.on_measures(self.figures)
 
     def _get_all(self, refs: list[Any]) -> list[Any]:
         try:

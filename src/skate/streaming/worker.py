@@ -54,7 +54,12 @@ class Worker:
     def begin(self, peers: dict[SubtaskId, Any], manifest: Manifest | None) -> bool:
         """Restore, and learn who the receivers are."""
         self.peers = peers
-        return self._guarded(lambda: self.host.begin(self.store, manifest))
+        return self._guarded(lambda: self._begin(manifest))
+
+    def _begin(self, manifest: Manifest | None) -> None:
+        self.host.begin(self.store, manifest)
+        self._deliver()  # What the snapshot had prepared.
+        self._measure(is_forced=True)
 
     def receive(self, channel: Channel, messages: list[Message]) -> bool:
         """Take messages of a sender. Its credit comes back with the answer; False: this worker has failed."""
@@ -88,6 +93,7 @@ class Worker:
     def commit(self, number: int) -> bool:
         """The snapshot is whole: sinks make what belongs to it visible."""
         done = self._guarded(lambda: self.host.commit(number))
+        self._deliver()
         self.reports.put(("committed", number))
         return done
 
@@ -123,6 +129,10 @@ class Worker:
             self.reports.put(("failed", _portable(error, self.host.stage.name)))
             return False
         return not self.failure
+
+    def _deliver(self) -> None:
+        for sequence, records in self.host.take_deliveries():
+            self.reports.put(("delivery", sequence, records))
 
     def _send(self, sendings: list[Sending]) -> None:
         by_channel: dict[tuple[int, int], list[Message]] = {}

@@ -51,15 +51,14 @@ def test_stream_goes_on_by_itself_when_workers_are_killed(tmp_path: Path) -> Non
     path, counts = write_text(tmp_path)
     running: RunningStream = counting(path, tmp_path / "out").start(tmp_path / "snapshots", interval_s=0.1)
     for kills in range(1, 4):
-        wait_until(lambda kills=kills: len(running.worker_pids()) == 4 and len(running._supervisor.snapshots) >= kills)
+        wait_until(lambda kills=kills: len(running.worker_pids()) == 4 and running.snapshots >= kills)
         pids = running.worker_pids()
-        running._supervisor.measures.clear()
         os.kill(list(pids.values())[kills % len(pids)], signal.SIGKILL)
-        wait_until(lambda kills=kills: running._supervisor.restarts >= kills or not running.is_running)
+        wait_until(lambda kills=kills: running.restarts >= kills or not running.is_running)
     running.wait(60)
     assert sorted(read_parts(tmp_path / "out").splitlines()) == expected_lines(counts)
-    assert running._supervisor.restarts == 3
-    assert max(running._supervisor.recovery_s) < 2.0
+    assert running.restarts == 3
+    assert max(running.recovery_s) < 2.0
 
 
 PROGRAM = """
@@ -106,7 +105,7 @@ def test_two_runs_on_one_directory_are_refused(tmp_path: Path) -> None:
 def test_stop_leaves_a_savepoint_from_which_the_next_run_goes_on(tmp_path: Path) -> None:
     path, counts = write_text(tmp_path)
     running = counting(path, tmp_path / "out").start(tmp_path / "snapshots", interval_s=0.1)
-    wait_until(lambda: len(running._supervisor.snapshots) >= 2 if running._supervisor else False)
+    assert running.wait_for_snapshot(2, timeout_s=30)
     running.stop()
     assert read_parts(tmp_path / "out") == b""  # Counts are final at the end only.
     counting(path, tmp_path / "out").run(tmp_path / "snapshots", parallelism=3)

@@ -24,6 +24,10 @@ class Sink(Operator):
     def commit(self, number: int) -> None:
         """Snapshot `number` is whole."""
 
+    def take_deliveries(self) -> list[tuple[int, list[Any]]]:
+        """What is to be handed to the program that started the stream: (transaction, records)."""
+        return []
+
     def discard_prepared(self) -> None:
         """Begin from nothing: undo what a run without a snapshot has left."""
 
