@@ -39,7 +39,7 @@ def main() -> int:
         cases = runner.cases_of(suite, arguments.cases)
         figures = {}
         for peer in peers:
-            if peer == "polars" and suite.program not in ("brief", "groupby", "join"):
+            if peer == "polars" and not runner.has_limit(suite):
                 continue  # The limit is not written for this suite.
 
             def show(case: str, figure: runner.Figure, where: str = f"{suite.name} · {peer}") -> None:

