@@ -208,7 +208,9 @@ def q17(pd: Any, lineitem: Any, part: Any) -> Any:
 def q18(pd: Any, customer: Any, orders: Any, lineitem: Any) -> Any:
     quantity = lineitem.groupby("l_orderkey", as_index=False).agg(sum_quantity=("l_quantity", "sum"))
     large = quantity[quantity.sum_quantity > 300]
-    rows = orders.merge(large, left_on="o_orderkey", right_on="l_orderkey").merge(customer, left_on="o_custkey", right_on="c_custkey")
+    rows = orders.merge(large, left_on="o_orderkey", right_on="l_orderkey").merge(
+        customer, left_on="o_custkey", right_on="c_custkey"
+    )
     rows = rows[["c_name", "c_custkey", "o_orderkey", "o_orderdate", "o_totalprice", "sum_quantity"]]
     return rows.sort_values(["o_totalprice", "o_orderdate"], ascending=[False, True]).head(100)
 
