@@ -253,6 +253,13 @@ class DataFrame(PlainFrame, metaclass=DropIn):
             **kwargs,
         )
 
+    def map(self, func: Any, na_action: Any = None, **kwargs: Any) -> Any:
+        if callable(func) and type(self) is DataFrame and lazy.is_large(self):
+            result = udf.frame_map(self, func, na_action, kwargs)
+            if result is not NotImplemented:
+                return result
+        return super().map(func, na_action=na_action, **kwargs)
+
     # ------------------------------------------------------------- ways out
 
     def to_pandas(self) -> PlainFrame:

@@ -232,7 +232,7 @@ class Series(PlainSeries, metaclass=DropIn):
 
     def apply(self, func: Any, args: Any = (), *, by_row: Any = "compat", **kwargs: Any) -> Any:
         if callable(func) and type(self) is Series and not args and by_row == "compat" and lazy.is_large(self):
-            result = udf.series_map(self, func, na_action=None, **kwargs)
+            result = udf.series_map(self, func, na_action=None, what="apply", **kwargs)
             if result is not NotImplemented:
                 return result
         return super().apply(func, args=args, by_row=by_row, **kwargs)

@@ -1,25 +1,9 @@
-"""Python functions on the engine's workers."""
+"""Python functions in pandas' methods: traced to column calculations, or called on all cores, with the results that pandas would have."""
 
 from __future__ import annotations
 
-from typing import Any
+from skate.pandas.udf.elements import frame_map, series_map
+from skate.pandas.udf.groups import groupby_aggregate, groupby_apply, groupby_transform
+from skate.pandas.udf.rows import frame_apply
 
-
-def series_map(series: Any, func: Any, **kw: Any) -> Any:
-    """`Series.map` and `Series.apply`; NotImplemented leaves it to pandas."""
-    return NotImplemented
-
-
-def frame_apply(frame: Any, func: Any, axis: Any, args: Any, kwargs: Any) -> Any:
-    """`DataFrame.apply`; NotImplemented leaves it to pandas."""
-    return NotImplemented
-
-
-def groupby_apply(groupby: Any, func: Any, args: Any, kwargs: Any) -> Any:
-    """`GroupBy.apply`; NotImplemented leaves it to pandas."""
-    return NotImplemented
-
-
-def groupby_transform(groupby: Any, func: Any, args: Any, kwargs: Any) -> Any:
-    """`GroupBy.transform` with a Python function; NotImplemented leaves it to pandas."""
-    return NotImplemented
+__all__ = ["frame_apply", "frame_map", "groupby_aggregate", "groupby_apply", "groupby_transform", "series_map"]
