@@ -189,8 +189,8 @@ def throws_dice(x: int) -> float:
 
 
 def prints(x: int) -> int:
-    if x == 7:
-        print("seven")
+    if x > 990:
+        print(x)
     return x
 
 
