@@ -18,12 +18,14 @@ class AccessorProperty:
     def __get__(self, series: Any, owner: Any) -> Any:
         if series is None:
             return self._original_class
-        if lazy.is_large(series) and ops.plan_of(series) is not None and self._planned.fits(series.dtype):
+        if lazy.is_large(series, self._planned.work) and ops.plan_of(series) is not None and self._planned.fits(series.dtype):
             return self._planned(series, self._original_class)
         return self._original_class(series)
 
 
 class _Planned:
+    work = "element"
+
     def __init__(self, series: Any, original: Any) -> None:
         self._series = series
         self._original = original
@@ -39,6 +41,8 @@ class _Planned:
 
 
 class PlannedStr(_Planned):
+    work = "text"
+
     @staticmethod
     def fits(dtype: Any) -> bool:
         return kinds.is_str(dtype)
@@ -56,6 +60,7 @@ class PlannedStr(_Planned):
                 lambda column: ex.contains(column, pat, regex=regex),
                 "str.contains",
                 lambda plain: plain.str.contains(pat, regex=regex),
+                "text",
             )
             if made is not NotImplemented:
                 return made
@@ -90,6 +95,8 @@ class PlannedStr(_Planned):
 
 
 class PlannedDt(_Planned):
+    work = "element"
+
     @staticmethod
     def fits(dtype: Any) -> bool:
         return kinds.is_time(dtype)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from skate.pandas import kinds, ledger
+from skate.pandas import costs, kinds, ledger
 from skate.pandas.exceptions import CheckError, FallbackError
 from skate.pandas.nodes import ParquetScan, Source, Table
 from skate.pandas.plain import PlainFrame, PlainSeries
@@ -171,12 +171,34 @@ def _compute(plan: Plan) -> Any:
 
 
 def is_better_left_to_pandas(plan: Plan) -> bool:
-    """Element-wise work over a frame that pandas holds: NumPy does it as fast, and nothing is converted."""
+    """Whether pandas is as fast: element-wise work over a frame that it holds, a whole file, or by the estimate of costs.py."""
     if settings.check and plan.what != "source":
         return False
     if isinstance(plan.base, ParquetScan):
         return plan.is_whole_scan
-    return isinstance(plan.base, Source) and not any(column.is_heavy for column in plan.all_columns())
+    if isinstance(plan.base, Source) and not any(column.is_heavy for column in plan.all_columns()):
+        return True
+    if costs.is_forced():
+        return False
+    topological = _children_first(plan.base)
+    return costs.is_pandas_faster(plan, topological, _needed(topological, _exprs(plan)))
+
+
+def _needed(topological: list[Node], exprs: dict[str, pl.Expr]) -> dict[int, frozenset[str]]:
+    """Which columns each node must make."""
+    base = topological[-1]
+    needed = {base.id: frozenset(name for expr in exprs.values() for name in expr.meta.root_names())}
+    for node in reversed(topological):
+        for child, wants in zip(node.inputs, node.wants(needed[node.id]), strict=True):
+            needed[child.id] = needed.get(child.id, frozenset()) | wants
+    return needed
+
+
+def _exprs(plan: Plan) -> dict[str, pl.Expr]:
+    exprs = {f"{i}": column.expr for i, column in enumerate(plan.columns.values())}
+    if isinstance(plan.index, Levels):
+        exprs.update({f"i{i}": column.expr for i, column in enumerate(plan.index.columns)})
+    return exprs
 
 
 def native(plan: Plan) -> Any:
@@ -185,16 +207,57 @@ def native(plan: Plan) -> Any:
     Raises:
         Unlowered: It can't be.
     """
-    exprs = {f"{i}": column.expr for i, column in enumerate(plan.columns.values())}
-    if isinstance(plan.index, Levels):
-        exprs.update({f"i{i}": column.expr for i, column in enumerate(plan.index.columns)})
-    elif not exprs:
+    exprs = _exprs(plan)
+    if not exprs:
         raise Unlowered("a frame without columns")
+    if costs.pays_to_take(plan) and (taken := _take(plan)) is not None:
+        return taken
     table = collect(plan.base, exprs)
     try:
         return to_pandas(plan, table)
     except ValueError as error:
         raise Unlowered(str(error)) from error
+
+
+def _take(plan: Plan) -> Any:
+    """A plan that picks or orders rows of one frame in memory: Polars says which, pandas copies them. None if it is another plan.
+
+    Raises:
+        Unlowered: As collect().
+    """
+    source = plan.base
+    while not isinstance(source, Source):
+        source = source.inputs[0]
+    names = [column.roots() for column in plan.columns.values()]
+    if not all(column.expr.meta.is_column() and name[0] in source.labels for column, name in zip(plan.columns.values(), names, strict=True)):
+        return None
+    if isinstance(plan.index, Levels) and not source.is_index_of(plan.index):
+        return None
+    rows = collect_rows(plan.base, source)
+    kept = [source.labels[name[0]] for name in names]
+    whole = source.frame
+    frame = whole if list(whole.columns) == kept else whole[kept]
+    made = frame.take(rows)
+    if isinstance(plan.index, RowNumbers):
+        start, step = plan.index.start, plan.index.step
+        made.index = pd.RangeIndex(start, start + step * len(made), step, name=plan.index.name)
+    if plan.is_series:
+        made = made.iloc[:, 0]
+        made.name = next(iter(plan.columns))
+        return made
+    made.columns = labels_of(plan)
+    return made
+
+
+def collect_rows(base: Node, source: Source) -> Any:
+    """The numbers of the source's rows that the base keeps, in the base's order.
+
+    Raises:
+        Unlowered: As collect().
+    """
+    if base.row_name == source.row_name:
+        raise Unlowered("nothing to compute")
+    return collect(base, {"rows": source.row_column().expr})["rows"].to_numpy()
 
 
 def to_pandas(plan: Plan, table: pl.DataFrame) -> Any:

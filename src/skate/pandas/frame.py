@@ -17,6 +17,10 @@ from skate.pandas.warning_lines import counts_as_pandas
 _COLUMNS = PlainFrame.columns
 
 
+def _is_planned(value: Any) -> bool:
+    return type(value) in lazy.ours and lazy.planned(value) is not None
+
+
 class DataFrame(PlainFrame, metaclass=DropIn):
     _sk_stands_for = PlainFrame
 
@@ -92,11 +96,16 @@ class DataFrame(PlainFrame, metaclass=DropIn):
     # ------------------------------------------------------------- planned operations
 
     def __getitem__(self, key: Any) -> Any:
+        manager = self.__dict__.get("_mgr")
+        if manager is not None and type(key) is str:
+            found = super().__getitem__(key)
+            return ops.remember_frame(found, self, key) if lazy.is_large(self, "text") else found
         made = ops.getitem(self, key)
         return super().__getitem__(key) if made is NotImplemented else made
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        plan = ops.plan_of(self)
+        # A frame in memory takes what pandas computes; what is only planned makes it a plan.
+        plan = ops.plan_of(self) if _is_planned(self) or _is_planned(value) else None
         if plan is not None:
             made = ops.assign(plan, key, value)
             if made is not None:
@@ -112,7 +121,7 @@ class DataFrame(PlainFrame, metaclass=DropIn):
         return Loc("loc", self)
 
     def assign(self, **kwargs: Any) -> Any:
-        if ops.plan_of(self) is None:
+        if not lazy.is_large(self, "element"):
             return super().assign(**kwargs)
         frame = self.copy()
         for label, value in kwargs.items():
@@ -125,7 +134,7 @@ class DataFrame(PlainFrame, metaclass=DropIn):
         return super().copy(deep=deep)
 
     def query(self, expr: Any, **kwargs: Any) -> Any:
-        if isinstance(expr, str) and not kwargs and ops.plan_of(self) is not None:
+        if isinstance(expr, str) and not kwargs and ops.plan_of(self, "element") is not None:
             mask = query.evaluate(self, expr, sys._getframe(1))
             if mask is not NotImplemented:
                 made = ops.getitem(self, mask)
@@ -157,7 +166,7 @@ class DataFrame(PlainFrame, metaclass=DropIn):
     # `inplace` has a default that pandas doesn't tell: what was not given is not handed on.
 
     def sort_values(self, by: Any, **kwargs: Any) -> Any:
-        if lazy.is_large(self) and kwargs.keys() <= {"ascending", "kind", "na_position", "ignore_index"}:
+        if lazy.is_large(self, "heavy") and kwargs.keys() <= {"ascending", "kind", "na_position", "ignore_index"}:
             made = ops.sort_values(
                 self, by, kwargs.get("ascending", True), kwargs.get("kind", "quicksort"), kwargs.get("na_position", "last"),
                 kwargs.get("ignore_index", False),
@@ -167,14 +176,14 @@ class DataFrame(PlainFrame, metaclass=DropIn):
         return super().sort_values(by, **kwargs)
 
     def drop_duplicates(self, subset: Any = None, **kwargs: Any) -> Any:
-        if lazy.is_large(self) and kwargs.keys() <= {"keep", "ignore_index"}:
+        if lazy.is_large(self, "heavy") and kwargs.keys() <= {"keep", "ignore_index"}:
             made = ops.drop_duplicates(self, subset, kwargs.get("keep", "first"), kwargs.get("ignore_index", False))
             if made is not NotImplemented:
                 return made
         return super().drop_duplicates(subset, **kwargs)
 
     def dropna(self, **kwargs: Any) -> Any:
-        if lazy.is_large(self) and kwargs.keys() <= {"how", "subset"}:
+        if lazy.is_large(self, "heavy") and kwargs.keys() <= {"how", "subset"}:
             made = ops.dropna(self, kwargs.get("subset"), kwargs.get("how", "any"))
             if made is not NotImplemented:
                 return made

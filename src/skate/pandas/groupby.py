@@ -23,6 +23,9 @@ _OWN = frozenset({
 })  # fmt: skip
 
 
+_KERNELS = {"nunique": "n_unique"}
+
+
 class _Planned:
     """What the two classes share. Attributes: `_sk_frame` and `_sk_options` (the arguments of groupby), `_sk_keys`, `_sk_selection`."""
 
@@ -88,7 +91,8 @@ class _Planned:
             results.append((made[0], made[1], frozenset(column.roots())))
             by_order = by_order or made[2]
         keys = [column for _, column in self._sk_keys]
-        node = Aggregate(plan.base, keys, results, sort=options["sort"], dropna=options["dropna"], by_order=by_order)
+        names_of = [_KERNELS.get(name, name) for _, _, name in wanted]
+        node = Aggregate(plan.base, keys, results, sort=options["sort"], dropna=options["dropna"], by_order=by_order, aggregations=names_of)
         columns = {
             label: Column(pl.col(f"a{i}"), results[i][1], may_nan=kinds.is_float(results[i][1]))
             for i, (label, _, _) in enumerate(wanted)
@@ -293,7 +297,7 @@ def _make(cls: Any, other: Any, selection: Any) -> Any:
 
 def group(frame: Any, by: Any, options: dict[str, Any]) -> Any:
     """A planned groupby, or NotImplemented."""
-    plan = ops.plan_of(frame)
+    plan = ops.plan_of(frame, "heavy")
     if plan is None or by is None or not plan.is_complete:
         return NotImplemented
     keys: list[tuple[Any, Column]] = []

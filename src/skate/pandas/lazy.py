@@ -14,6 +14,7 @@ from typing import Any, cast
 from pandas.core.flags import Flags
 from pandas.core.generic import NDFrame
 
+from skate.pandas.costs import rows_planned
 from skate.pandas.plain import PlainFrame, PlainSeries
 from skate.pandas.plan import Plan
 from skate.pandas.settings import settings
@@ -91,10 +92,13 @@ def _new(cls: type, plan: Plan) -> Any:
     return other
 
 
-def is_large(value: Any) -> bool:
-    """Whether planning an operation on it may pay: it is a plan already, or pandas holds many rows."""
+def is_large(value: Any, work: str | None = None) -> bool:
+    """Whether planning an operation on it may pay: it is a plan already, or pandas holds many rows for this kind of work (costs.py)."""
     manager = value.__dict__.get("_mgr")
-    return manager is None or manager.shape[-1] >= settings.rows_min
+    if manager is None:
+        return True
+    rows = manager.shape[-1]
+    return bool(rows >= settings.rows_min and (work is None or rows >= rows_planned(work)))
 
 
 def planned(value: Any) -> Plan | None:

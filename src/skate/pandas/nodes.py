@@ -3,42 +3,88 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 
 from skate.pandas import kinds
 from skate.pandas.exceptions import SourceChangedError
-from skate.pandas.plan import Column, Node, roots_of
+from skate.pandas.plan import Column, Levels, Node, roots_of
 
 _NONE: frozenset[str] = frozenset()
 
 
+class _Converted:
+    """A column of pandas' as one of Polars'. Shared by every frame that has the same memory, and gone when no plan is left over it."""
+
+    __slots__ = ("__weakref__", "series", "values")
+
+    def __init__(self, values: Any, series: pl.Series) -> None:
+        self.values = values  # Kept alive, so that its id stays its own.
+        self.series = series
+
+
+# By the memory of the column. Each value is held by a Source, whose snapshot keeps pandas from writing into the memory.
+_converted: weakref.WeakValueDictionary[Any, _Converted] = weakref.WeakValueDictionary()
+
+
+def _memory_of(values: Any, row: int) -> Any:
+    """What two views of the same column have in common. `row` is that of a block of several columns, or -1."""
+    if not isinstance(values, np.ndarray):
+        array = getattr(values, "_ndarray", None)
+        if array is None:
+            return id(values._pa_array)
+        values = array
+    if row >= 0 and values.ndim == 2:
+        values = values[row]
+    return values.__array_interface__["data"][0], values.shape, values.strides, values.dtype.str
+
+
 class Source(Node):
-    """A frame that pandas holds. Columns are converted when a plan needs them, and kept: numbers without a missing value without a copy."""
+    """A frame that pandas holds. Columns are converted when a plan needs them, and kept: numbers without a missing value without a copy.
+
+    Args:
+        frame: A shallow copy: copy-on-write keeps later changes of the user's frame out of it.
+        manager: The user's own, to see later whether it still is the same.
+    """
 
     label = "memory"
 
-    def __init__(self, frame: Any, original: Any) -> None:
-        self.frame = frame  # A shallow copy: copy-on-write keeps later changes of the user's frame out of it.
-        self._blocks = [block.values for block in original.blocks]
-        self._axes = list(original.axes)
-        self._axis_names = [list(axis.names) for axis in original.axes]
-        self._converted: dict[str, pl.Series] = {}
-        self._place: dict[str, int] = {}
+    def __init__(self, frame: Any, manager: Any, labels: Sequence[Any]) -> None:
+        self.frame = frame
+        self._blocks = [block.values for block in manager.blocks]
+        self._axes = list(manager.axes)
+        self._axis_names = [tuple(axis.names) for axis in manager.axes]
+        self._held: dict[str, _Converted] = {}
+        self._place: dict[str, tuple[Any, int]] = {}
         columns: dict[str, Column] = {}
         self.names: dict[Any, str] = {}  # Internal name by label, for labels whose dtype is planned.
-        for place, (label, dtype) in enumerate(zip(frame.columns, frame.dtypes, strict=True)):
-            if kinds.polars_dtype(dtype) is None:
+        places: list[tuple[Any, int] | None] = [None] * len(labels)
+        for block in manager.blocks:
+            if kinds.polars_dtype(block.dtype) is None:
                 continue
-            name = label if isinstance(label, str) and label and not label.startswith("__") else f"__c{place}"
-            columns[name] = Column(pl.col(name), dtype)
-            self._place[name] = place
+            values = block.values
+            if len(labels) == 1:
+                places[0] = (values, -1)
+            else:
+                for i, place in enumerate(block.mgr_locs.as_array):
+                    places[place] = (values, i)
+        for place, label in enumerate(labels):
+            where = places[place]
+            if where is None:
+                continue
+            name = label if type(label) is str and label and not label.startswith("__") else f"__c{place}"
+            columns[name] = Column(pl.col(name), where[0].dtype)
+            self._place[name] = where
             self.names[label] = name
+        self.labels = {name: label for label, name in self.names.items()}
         self.level_names: list[str] | None = []
-        index = frame.index
+        index = self._axes[-1]
+        self.index = index
         if not isinstance(index, pd.RangeIndex):
             for level in range(index.nlevels):
                 dtype = index.dtype if index.nlevels == 1 else index.levels[level].dtype
@@ -63,37 +109,104 @@ class Source(Node):
             len(blocks) == len(self._blocks)
             and all(block.values is values for block, values in zip(blocks, self._blocks, strict=True))
             and all(axis is mine for axis, mine in zip(manager.axes, self._axes, strict=True))
-            and all(list(axis.names) == names for axis, names in zip(manager.axes, self._axis_names, strict=True))
+            and all(tuple(axis.names) == names for axis, names in zip(manager.axes, self._axis_names, strict=True))
         )
 
+    def is_index_of(self, levels: Levels) -> bool:
+        """Whether the levels are those of the frame's own index, for rows that are picked from it."""
+        if levels.names != tuple(self.index.names):
+            return False
+        if isinstance(self.index, pd.RangeIndex):
+            own = self.row_numbers(self.index.start, self.index.step)
+            return len(levels.columns) == 1 and levels.columns[0].expr.meta.eq(own.expr)
+        mine = self.level_names
+        return mine is not None and [column.expr.meta.output_name() for column in levels.columns if column.expr.meta.is_column()] == mine
+
+    def has_memory(self, label: Any, values: Any) -> bool:
+        """Whether the column is exactly this array of a block (of one column), so that a series of it belongs to this frame."""
+        name = self.names.get(label)
+        if name is None:
+            return False
+        return bool(_memory_of(*self._place[name]) == _memory_of(values, 0))
+
+    def is_converted(self, name: str) -> bool:
+        if name in self._held:
+            return True
+        if name not in self._place:
+            return False
+        return _memory_of(*self._place[name]) in _converted
+
     def series(self, name: str) -> pl.Series:
-        series = self._converted.get(name)
-        if series is None:
-            if name.startswith("__x"):
-                index = self.frame.index
-                values = index.array if index.nlevels == 1 else index.get_level_values(int(name[3:])).array
-            else:
-                values = self.frame.iloc[:, self._place[name]].array
+        held = self._held.get(name)
+        if held is not None:
+            return held.series
+        if name.startswith("__x"):
+            index = self.index
+            whole = index.array if index.nlevels == 1 else index.get_level_values(int(name[3:])).array
+            row = -1
+        else:
+            whole, row = self._place[name]
+        memory = _memory_of(whole, row)
+        held = _converted.get(memory)
+        if held is None:
+            values = whole if row < 0 or whole.ndim == 1 else whole[row]
             if hasattr(values, "_ndarray") and not kinds.is_str(values.dtype):
                 values = values._ndarray
-            series = self._converted[name] = kinds.to_polars(values, name)
-        return series
+            # An Arrow array is kept itself: another view of it is another object of pandas'.
+            held = _Converted(getattr(whole, "_pa_array", whole), kinds.to_polars(values, name))
+            _converted[memory] = held
+        elif held.series.name != name:
+            held = _Converted(whole, held.series.alias(name))
+        self._held[name] = held
+        return held.series
 
     def wants(self, needed: frozenset[str]) -> tuple[frozenset[str], ...]:
         return ()
 
     def build(self, inputs: Sequence[pl.LazyFrame], needed: frozenset[str], ordered: bool) -> pl.LazyFrame:
+        return self.table(needed).lazy()
+
+    def table(self, needed: frozenset[str]) -> pl.DataFrame:
         # A frame without columns would have no rows.
         names = sorted(needed) or ([next(iter(self._place))] if self._place else [])
         if not names:
-            return pl.DataFrame({"__none": pl.Series([None] * len(self.frame))}).lazy()
-        return pl.DataFrame([self.series(name) for name in names]).lazy()
+            return pl.DataFrame({"__none": pl.Series([None] * len(self.frame))})
+        return pl.DataFrame([self.series(name) for name in names])
 
     def never_missing(self, name: str) -> bool:
         return self.series(name).null_count() == 0
 
     def describe(self) -> str:
         return f"memory: {len(self.frame):,} rows that pandas holds"
+
+
+class Attached(Node):
+    """The rows of a frame in memory with one more column, which pandas has computed: a mask."""
+
+    label = "mask"
+
+    def __init__(self, source: Source, values: Any) -> None:
+        super().__init__(source.columns)
+        self.inputs = (source,)
+        self.name = f"__m{self.id}"
+        self._values = values
+        self.columns[self.name] = Column(pl.col(self.name), kinds.BOOL)
+
+    def wants(self, needed: frozenset[str]) -> tuple[frozenset[str], ...]:
+        return (needed - {self.row_name, self.name},)
+
+    def build(self, inputs: Sequence[pl.LazyFrame], needed: frozenset[str], ordered: bool) -> pl.LazyFrame:
+        return inputs[0].with_columns(pl.Series(self.name, self._values))
+
+    def share(self) -> float:
+        """Of the rows, those for which it holds."""
+        return float(np.count_nonzero(self._values)) / max(1, len(self._values))
+
+    def never_missing(self, name: str) -> bool:
+        return name == self.name or never_missing(self.inputs[0], name)
+
+    def describe(self) -> str:
+        return "a mask that pandas computed"
 
 
 class Table(Node):
@@ -162,6 +275,9 @@ class Filter(Node):
         self.inputs = (child,)
         self.predicate = predicate
         self._roots = frozenset(predicate.meta.root_names())
+        # For estimates: how many rows stay, if that is known, and how much there is to compute.
+        self.selectivity = child.share() if isinstance(child, Attached) else 0.3
+        self.terms = 0 if isinstance(child, Attached) else len(self._roots)
 
     def wants(self, needed: frozenset[str]) -> tuple[frozenset[str], ...]:
         return ((needed - {self.row_name}) | self._roots,)
@@ -179,9 +295,10 @@ class Filter(Node):
 class Sort(Node):
     label = "sort"
 
-    def __init__(self, child: Node, keys: list[pl.Expr], descending: list[bool], nulls_last: bool) -> None:
+    def __init__(self, child: Node, keys: list[pl.Expr], key_dtypes: list[Any], descending: list[bool], nulls_last: bool) -> None:
         super().__init__(child.columns)
         self.inputs = (child,)
+        self.key_dtypes = key_dtypes
         self.keys, self.descending, self.nulls_last = keys, descending, nulls_last
         self._roots = roots_of(Column(key, None) for key in keys)
 
@@ -272,6 +389,7 @@ class Aggregate(Node):
         sort: bool,
         dropna: bool,
         by_order: bool,
+        aggregations: Sequence[str] = (),
     ) -> None:
         columns = {f"k{i}": Column(pl.col(f"k{i}"), key.dtype) for i, key in enumerate(keys)}
         columns.update({f"a{i}": Column(pl.col(f"a{i}"), dtype) for i, (_, dtype, _) in enumerate(results)})
@@ -279,6 +397,7 @@ class Aggregate(Node):
         self.inputs = (child,)
         self.keys, self.results = keys, results
         self.sort, self.dropna = sort, dropna
+        self.aggregations = tuple(aggregations)  # Their names in pandas, for estimates.
         self._by_order = by_order or not sort
         self._missing_keys = [i for i, key in enumerate(keys) if kinds.can_be_missing(key.dtype)]
 

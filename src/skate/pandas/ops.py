@@ -5,6 +5,7 @@ What a plan has not, pandas does: labels that repeat, columns of several levels,
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +14,9 @@ import pandas as pd
 import polars as pl
 
 from skate.pandas import execute, expressions as ex, kinds, lazy, ledger
+from skate.pandas.costs import rows_planned
 from skate.pandas.exceptions import FallbackError
-from skate.pandas.nodes import Distinct, Filter, Join, Slice, Sort, Source, column_never_missing
+from skate.pandas.nodes import Attached, Distinct, Filter, Join, Slice, Sort, Source, column_never_missing
 from skate.pandas.plain import PlainFrame, PlainSeries
 from skate.pandas.plan import Column, IndexSpec, Levels, Node, Plan, RowNumbers
 from skate.pandas.settings import settings
@@ -22,16 +24,21 @@ from skate.pandas.settings import settings
 # ---------------------------------------------------------------- plans of what the user holds
 
 
-def plan_of(value: Any) -> Plan | None:
-    """The plan of a frame or series: its own, or one over the blocks that pandas holds, if they are many rows of planned dtypes."""
+def plan_of(value: Any, work: str | None = None) -> Plan | None:
+    """The plan of a frame or series: its own, or one over the blocks that pandas holds, if they are many rows of planned dtypes, enough for
+    this kind of work (costs.py)."""
     state = value.__dict__
     manager = state.get("_mgr")
     if state.get("_attrs") or type(value) not in lazy.ours:
         return None
     if manager is None:
         return state.get("_sk_plan")
-    if manager.shape[-1] < settings.rows_min or not value._flags.allows_duplicate_labels:
+    if not lazy.is_large(value, work) or not value._flags.allows_duplicate_labels:
         return None
+    if value.ndim == 1:
+        belongs = _column_of_its_frame(value, manager)
+        if belongs is not None:
+            return belongs
     plan: Plan | None = state.get("_sk_resident")
     if plan is not None and plan.base.matches(manager):  # type: ignore[attr-defined]
         if value.ndim == 1 and next(iter(plan.columns)) != value._name:
@@ -51,13 +58,35 @@ def _index_of(source: Source, index: Any) -> IndexSpec | None:
     return Levels(tuple(index.names), tuple(source.columns[name] for name in source.level_names))
 
 
+def _column_of_its_frame(series: Any, manager: Any) -> Plan | None:
+    """A series that was taken from a large frame, and is still the same memory, as a column of the frame's plan: then nothing is aligned."""
+    parent = series.__dict__.get("_sk_parent")
+    frame = None if parent is None else parent[0]()
+    if frame is None or parent[1] != series._name or "_mgr" not in frame.__dict__:
+        return None
+    plan = plan_of(frame)
+    if plan is None or not isinstance(plan.base, Source) or not plan.base.has_memory(parent[1], manager.blocks[0].values):
+        return None
+    if not plan.base.index.is_(manager.axes[0]):
+        return None
+    label = parent[1]
+    return Plan(plan.base, {label: plan.columns[label]}, plan.index, lambda: result(plan)[label], "source", is_series=True)
+
+
+def remember_frame(series: Any, frame: Any, label: Any) -> Any:
+    """The series, just taken from a frame in memory, with a note of where from."""
+    if type(series) in lazy.ours and series.ndim == 1:
+        series.__dict__["_sk_parent"] = (weakref.ref(frame), label)
+    return series
+
+
 def _resident_frame(frame: Any) -> Plan | None:
     labels = frame._mgr.axes[0]
     if type(labels) is not pd.Index or labels.name is not None or not labels.is_unique:
         return None
     plain = lazy.snapshot(frame)
-    source = Source(plain, frame._mgr)
-    index = _index_of(source, plain.index)
+    source = Source(plain, frame._mgr, list(labels))
+    index = _index_of(source, source.index)
     if index is None or not source.names:
         return None
     columns = {label: source.columns[name] for label, name in source.names.items()}
@@ -68,8 +97,8 @@ def _resident_series(series: Any) -> Plan | None:
     if kinds.polars_dtype(series.dtype) is None:
         return None
     plain = lazy.snapshot(series)
-    source = Source(plain.to_frame("values"), series._mgr)
-    index = _index_of(source, plain.index)
+    source = Source(plain.to_frame("values"), series._mgr, ["values"])
+    index = _index_of(source, source.index)
     if index is None:
         return None
     return Plan(source, {series._name: source.columns["values"]}, index, lambda: plain, "source", is_series=True)
@@ -105,13 +134,7 @@ def filtered_index(plan: Plan) -> IndexSpec:
     """The index of a frame when rows will be left out or moved: row numbers become a column."""
     if isinstance(plan.index, Levels):
         return plan.index
-    row = plan.base.row_column()
-    expr = row.expr
-    if plan.index.step != 1:
-        expr = expr * plan.index.step
-    if plan.index.start:
-        expr = expr + plan.index.start
-    return Levels((plan.index.name,), (Column(expr, kinds.INT64),))
+    return Levels((plan.index.name,), (plan.base.row_numbers(plan.index.start, plan.index.step),))
 
 
 # ---------------------------------------------------------------- series
@@ -119,8 +142,8 @@ def filtered_index(plan: Plan) -> IndexSpec:
 
 def binary(kind: str, name: str, left: Any, right: Any) -> Any:
     """An operator between a series of ours and a series or scalar; `reflected` operators come with a scalar on the left."""
-    left_plan = plan_of(left) if isinstance(left, PlainSeries) else None
-    right_plan = plan_of(right) if isinstance(right, PlainSeries) else None
+    left_plan = plan_of(left, "element") if isinstance(left, PlainSeries) else None
+    right_plan = plan_of(right, "element") if isinstance(right, PlainSeries) else None
     plan = left_plan or right_plan
     if (
         plan is None
@@ -162,9 +185,11 @@ def _same_name(a: Any, b: Any) -> bool:
         return False
 
 
-def elementwise(series: Any, make: Callable[[Column], Column | None], what: str, replay: Callable[[Any], Any]) -> Any:
+def elementwise(
+    series: Any, make: Callable[[Column], Column | None], what: str, replay: Callable[[Any], Any], work: str = "element"
+) -> Any:
     """A function of one series; `replay` does the same to a plain series."""
-    plan = plan_of(series)
+    plan = plan_of(series, work)
     if plan is None:
         return NotImplemented
     column = make(the_column(plan))
@@ -174,7 +199,7 @@ def elementwise(series: Any, make: Callable[[Column], Column | None], what: str,
 
 
 def is_in(series: Any, values: Any) -> Any:
-    plan = plan_of(series)
+    plan = plan_of(series, "element")
     if plan is None:
         return NotImplemented
     if isinstance(values, PlainSeries):
@@ -207,7 +232,7 @@ def is_in(series: Any, values: Any) -> Any:
 
 
 def date_part(series: Any, part: str) -> Any:
-    plan = plan_of(series)
+    plan = plan_of(series, "element")
     if plan is None or not column_never_missing(plan.base, the_column(plan)):
         return NotImplemented
     return elementwise(series, lambda column: ex.date_part(column, part), f"dt.{part}", lambda plain: getattr(plain.dt, part))
@@ -218,7 +243,7 @@ _REDUCTIONS = ("sum", "mean", "min", "max", "count", "nunique", "std", "var", "m
 
 def reduce(series: Any, name: str) -> Any:
     """A number out of a series that is not computed yet; over blocks that pandas holds, pandas is as fast."""
-    plan = plan_of(series)
+    plan = lazy.planned(series)
     if plan is None:
         return NotImplemented
     if execute.is_better_left_to_pandas(plan):
@@ -255,15 +280,17 @@ def reduce(series: Any, name: str) -> Any:
 
 
 def getitem(frame: Any, key: Any) -> Any:
-    plan = plan_of(frame)
+    """`frame[key]`; columns of a frame in memory are pandas' own series, which costs nothing."""
+    plan = plan_of(frame, "rows")
     if plan is None:
         return NotImplemented
     if callable(key):
         key = key(frame)
     if isinstance(key, PlainSeries):
         return filter_rows(plan, key)
+    is_held = lazy.planned(frame) is None
     if isinstance(key, list):
-        return select(plan, key)
+        return NotImplemented if is_held and not lazy.is_large(frame, "element") else select(plan, key)
     try:
         column = plan.columns.get(key)
     except TypeError:
@@ -272,7 +299,7 @@ def getitem(frame: Any, key: Any) -> Any:
         return NotImplemented
     if isinstance(key, tuple):
         return NotImplemented
-    return series_result(plan, column, key, "source" if plan.what == "source" else f"[{key!r}]", lambda: result(plan)[key])
+    return series_result(plan, column, key, f"[{key!r}]", lambda: result(plan)[key])
 
 
 def select(plan: Plan, labels: list[Any]) -> Any:
@@ -289,33 +316,60 @@ def select(plan: Plan, labels: list[Any]) -> Any:
 
 
 def filter_rows(plan: Plan, mask: Any, *, what: str = "filter") -> Any:
-    other = plan_of(mask)
-    if other is None or not other.is_series or not same_rows(plan, other) or not plan.is_complete:
+    if not plan.is_complete:
         return NotImplemented
-    column = the_column(other)
-    if not kinds.is_bool(column.dtype):
-        return NotImplemented
-    node = Filter(plan.base, column.expr)
-    if isinstance(plan.base, Source) and not _filter_pays(plan, column):
-        return NotImplemented
+    held = mask.__dict__.get("_mgr")
+    other: Plan | None
+    if held is not None and _is_mask_of(plan, mask):
+        # pandas has computed the mask: it is a column from now on.
+        assert isinstance(plan.base, Source)
+        values = lazy.snapshot(mask)
+        attached = Attached(plan.base, values.to_numpy())
+        node = Filter(attached, pl.col(attached.name))
+
+        def mask_of() -> Any:
+            return values
+
+    else:
+        other = plan_of(mask)
+        if other is None or not other.is_series or not same_rows(plan, other):
+            return NotImplemented
+        column = the_column(other)
+        if not kinds.is_bool(column.dtype):
+            return NotImplemented
+        node = Filter(plan.base, column.expr)
+
+        def mask_of() -> Any:
+            return result(other)
+
+    node.carried = carried(plan)
 
     def replay() -> Any:
-        return result(plan)[result(other)]
+        return result(plan)[mask_of()]
 
     if plan.is_series:
-        (label, values), *_ = plan.columns.items()
-        made = Plan(node, {label: values}, filtered_index(plan), replay, what, ledger.user_line(), is_series=True)
+        (label, values_of), *_ = plan.columns.items()
+        made = Plan(node, {label: values_of}, filtered_index(plan), replay, what, ledger.user_line(), is_series=True)
         return lazy.new_series(made)
     return frame_result(node, plan.columns, filtered_index(plan), what, replay)
 
 
-def _filter_pays(plan: Plan, column: Column) -> bool:
-    return True
+def _is_mask_of(plan: Plan, mask: Any) -> bool:
+    """Whether a series in memory is a mask over exactly the rows of a frame in memory."""
+    if not isinstance(plan.base, Source) or mask.dtype != kinds.BOOL or plan.index != _index_of(plan.base, plan.base.index):
+        return False
+    index = mask.index
+    mine = plan.base.index
+    return bool(index.is_(mine) or (isinstance(index, pd.RangeIndex) and isinstance(mine, pd.RangeIndex) and index.equals(mine)))
+
+
+def carried(plan: Plan) -> list[Any]:
+    return [column.dtype for column in plan.columns.values()]
 
 
 def locate(frame: Any, key: Any) -> Any:
     """`loc[mask]`, `loc[mask, labels]`, `loc[:, labels]`."""
-    plan = plan_of(frame)
+    plan = plan_of(frame, "rows")
     if plan is None:
         return NotImplemented
     if isinstance(key, PlainSeries):
@@ -328,7 +382,7 @@ def locate(frame: Any, key: Any) -> Any:
     if isinstance(columns, str) and columns not in plan.columns:
         return NotImplemented
     if isinstance(rows, slice):
-        if rows != slice(None):
+        if rows != slice(None) or lazy.planned(frame) is None:
             return NotImplemented
         return getitem(frame, columns)
     if not isinstance(rows, PlainSeries):
@@ -383,7 +437,7 @@ def assign(plan: Plan, label: Any, value: Any) -> Plan | None:
 
 
 def rename(frame: Any, mapping: Any) -> Any:
-    plan = plan_of(frame)
+    plan = lazy.planned(frame)
     if plan is None or not plan.is_complete or not (isinstance(mapping, dict) or callable(mapping)):
         return NotImplemented
     get = mapping if callable(mapping) else lambda label: mapping.get(label, label)
@@ -396,7 +450,7 @@ def rename(frame: Any, mapping: Any) -> Any:
 
 
 def drop(frame: Any, labels: Any) -> Any:
-    plan = plan_of(frame)
+    plan = lazy.planned(frame)
     if plan is None or not plan.is_complete:
         return NotImplemented
     gone = labels if isinstance(labels, list) else [labels]
@@ -411,7 +465,7 @@ def drop(frame: Any, labels: Any) -> Any:
 
 
 def head(value: Any, n: Any) -> Any:
-    plan = plan_of(value)
+    plan = lazy.planned(value)
     if plan is None or type(n) is not int or n < 0 or not plan.is_complete or isinstance(plan.base, Source):
         return NotImplemented
     # The first rows keep their row numbers: pandas has RangeIndex(start, start + n) for them.
@@ -428,7 +482,7 @@ def head(value: Any, n: Any) -> Any:
 
 
 def sort_values(frame: Any, by: Any, ascending: Any, kind: Any, na_position: Any, ignore_index: bool) -> Any:
-    plan = plan_of(frame)
+    plan = plan_of(frame, "heavy")
     if plan is None or not plan.is_complete:
         return NotImplemented
     keys = [by] if isinstance(by, str) else by
@@ -444,7 +498,14 @@ def sort_values(frame: Any, by: Any, ascending: Any, kind: Any, na_position: Any
     ):
         return NotImplemented
     columns = [plan.columns[key] for key in keys]
-    node = Sort(plan.base, [column.clean for column in columns], [not one for one in directions], na_position == "last")
+    node = Sort(
+        plan.base,
+        [column.clean for column in columns],
+        [column.dtype for column in columns],
+        [not one for one in directions],
+        na_position == "last",
+    )
+    node.carried = carried(plan)
     index = RowNumbers() if ignore_index else filtered_index(plan)
 
     def replay() -> Any:
@@ -463,7 +524,7 @@ def sort_values(frame: Any, by: Any, ascending: Any, kind: Any, na_position: Any
 
 
 def drop_duplicates(frame: Any, subset: Any, keep: Any, ignore_index: bool) -> Any:
-    plan = plan_of(frame)
+    plan = plan_of(frame, "heavy")
     if plan is None or keep not in ("first", "last") or not plan.is_complete or plan.is_series:
         return NotImplemented
     labels = list(plan.columns) if subset is None else [subset] if isinstance(subset, str) else subset
@@ -474,6 +535,7 @@ def drop_duplicates(frame: Any, subset: Any, keep: Any, ignore_index: bool) -> A
     ):
         return NotImplemented
     node = Distinct(plan.base, [plan.columns[label].clean for label in labels], keep)
+    node.carried = carried(plan)
     index = RowNumbers() if ignore_index else filtered_index(plan)
 
     def replay() -> Any:
@@ -483,7 +545,7 @@ def drop_duplicates(frame: Any, subset: Any, keep: Any, ignore_index: bool) -> A
 
 
 def dropna(frame: Any, subset: Any, how: Any) -> Any:
-    plan = plan_of(frame)
+    plan = plan_of(frame, "heavy")
     if plan is None or not plan.is_complete or plan.is_series or how not in ("any", "all"):
         return NotImplemented
     labels = list(plan.columns) if subset is None else [subset] if isinstance(subset, str) else subset
@@ -495,6 +557,8 @@ def dropna(frame: Any, subset: Any, how: Any) -> Any:
         return NotImplemented
     present = [ex.is_missing(plan.columns[label], negate=True).expr for label in labels]
     node = Filter(plan.base, pl.all_horizontal(present) if how == "any" else pl.any_horizontal(present))
+    node.carried = carried(plan)
+    node.selectivity = 0.9
     if isinstance(plan.index, RowNumbers):
         return NotImplemented if isinstance(plan.base, Source) else _dropna_result(plan, node, labels, how)
     return _dropna_result(plan, node, labels, how)
@@ -610,6 +674,7 @@ def merge(left: Any, right: Any, how: Any, left_on: Any, right_on: Any, suffixes
         how,
         key_types,
     )
+    node.carried = [*carried(a), *(b.columns[label].dtype for label in kept_right)]
     labels = [label + suffixes[0] if label in overlap else label for label in a.columns]
     labels += [label + suffixes[1] if label in overlap else label for label in kept_right]
     if len(set(labels)) != len(labels):
@@ -653,7 +718,7 @@ def _all_match(node: Join) -> bool | None:
 
 
 def _is_big(left: Any, right: Any) -> bool:
-    return max(left._mgr.shape[-1], right._mgr.shape[-1]) >= settings.rows_min
+    return bool(max(left._mgr.shape[-1], right._mgr.shape[-1]) >= rows_planned("heavy"))
 
 
 def _whole_plan(frame: Any) -> Plan | None:

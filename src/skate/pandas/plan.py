@@ -80,6 +80,7 @@ class Node:
         self.columns = dict(columns)
         self.runs = 0
         self.cached: pl.DataFrame | None = None
+        self.carried: list[Any] | None = None  # The dtypes of the columns that pandas would make here, for estimates.
         self.row_name = f"__row{self.id}"  # The number of a row, as a column that is made only if somebody asks for it.
 
     @property
@@ -104,6 +105,16 @@ class Node:
         import numpy as np
 
         return Column(pl.col(self.row_name).cast(pl.Int64), np.dtype("int64"))
+
+    def row_numbers(self, start: int, step: int) -> Column:
+        """The labels that a RangeIndex gives to its rows."""
+        row = self.row_column()
+        expr = row.expr
+        if step != 1:
+            expr = expr * step
+        if start:
+            expr = expr + start
+        return Column(expr, row.dtype)
 
     def describe(self) -> str:
         return self.label

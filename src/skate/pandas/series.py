@@ -74,7 +74,7 @@ class Series(PlainSeries, metaclass=DropIn):
 
     def _arith_method(self, other: Any, op: Any) -> Any:
         name = op.__name__
-        if lazy.is_large(self):
+        if lazy.is_large(self, "element"):
             reflected = name.startswith("r") and name[1:] in ex.ARITHMETIC
             made: Any = NotImplemented
             if reflected:
@@ -87,7 +87,7 @@ class Series(PlainSeries, metaclass=DropIn):
         return super()._arith_method(other, op)
 
     def _cmp_method(self, other: Any, op: Any) -> Any:
-        if lazy.is_large(self):
+        if lazy.is_large(self, "element"):
             made = ops.binary("comparison", op.__name__, self, other)
             if made is not NotImplemented:
                 return made
@@ -95,7 +95,7 @@ class Series(PlainSeries, metaclass=DropIn):
         return super()._cmp_method(other, op)
 
     def _logical_method(self, other: Any, op: Any) -> Any:
-        if lazy.is_large(self) and op.__name__ in ex.LOGICAL:
+        if lazy.is_large(self, "element") and op.__name__ in ex.LOGICAL:
             made = ops.binary("logical", op.__name__, self, other)
             if made is not NotImplemented:
                 return made
@@ -112,7 +112,7 @@ class Series(PlainSeries, metaclass=DropIn):
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, PlainSeries):
-            plan = ops.plan_of(self)
+            plan = ops.plan_of(self, "rows")
             made = NotImplemented if plan is None else ops.filter_rows(plan, key)
             if made is not NotImplemented:
                 return made

@@ -1,0 +1,163 @@
+"""Which engine is faster at a plan: estimates from measured costs, so that nothing gets slower than pandas.
+
+pandas' kernels are single-threaded but work on the blocks it holds; Polars uses all cores, and text has to be converted on the way in and
+out. So one cheap operation on a frame in memory is pandas', and a chain, a string search or a sort of strings is Polars'. Costs are
+nanoseconds a row on two cores (benchmarks/pandas/operations.py measured them, pandas 3.1, Polars 2.1); more cores only make Polars better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from skate.pandas import kinds
+from skate.pandas.nodes import Aggregate, Attached, Distinct, Filter, Join, Slice, Sort, Source, Table
+from skate.pandas.plan import Node, Plan
+from skate.pandas.settings import ROWS_MIN_DEFAULT, settings
+
+# From how many rows in memory on the few microseconds of planning are lost in the work, by kind of work. Chains of the later kinds gain
+# from planning, so the estimate below decides when the result is needed.
+_ROWS_PLANNED = {
+    "element": 1_000_000,  # Arithmetic, comparisons, columns: NumPy is as fast, it is only that a chain may be fused.
+    "rows": 200_000,  # Filters.
+    "heavy": 100_000,  # Sorts, groups, joins.
+    "text": 50_000,  # Searching in strings.
+}
+
+
+def rows_planned(work: str) -> int:
+    """The least number of rows in memory for which this kind of work is planned."""
+    rows = settings.rows_min
+    return _ROWS_PLANNED[work] if rows == ROWS_MIN_DEFAULT else rows
+
+
+def is_forced() -> bool:
+    """Whether everything that is planned must be executed as a plan, for tests: the check mode, or a number of rows that was set."""
+    return settings.check or settings.rows_min != ROWS_MIN_DEFAULT
+
+
+# Polars must be expected to be this much faster: estimates are rough, and a tie is pandas'.
+_MARGIN = 0.85
+_START_NS = 400_000  # Optimising and starting a query.
+
+_PANDAS_TAKE = {"number": 5.0, "text": 20.0}  # A column, by a row of the result.
+_PANDAS_SCATTER = {"number": 17.0, "text": 80.0}  # The same in random order.
+_POLARS_TAKE = {"number": 2.0, "text": 3.0}
+_POLARS_SCATTER = {"number": 14.0, "text": 18.0}
+_CONVERT = {"float": 4.0, "text": 18.0, "time": 5.0, "other": 0.0}  # From pandas' memory.
+_GIVE_BACK = {"number": 3.5, "text": 12.0}
+
+_PANDAS_SORT = {"text": 430.0, "float": 120.0, "time": 190.0, "other": 120.0}
+_POLARS_SORT = {"text": 300.0, "float": 120.0, "time": 60.0, "other": 95.0}
+_PANDAS_AGGREGATE = {"median": 50.0, "n_unique": 120.0, "std": 9.0, "var": 9.0}
+_POLARS_AGGREGATE = {"median": 60.0, "n_unique": 45.0, "std": 6.0, "var": 6.0}
+
+
+def _size(dtype: Any) -> str:
+    return "text" if kinds.is_str(dtype) else "number"
+
+
+def _kind(dtype: Any) -> str:
+    if kinds.is_str(dtype):
+        return "text"
+    return "float" if kinds.is_float(dtype) else "time" if kinds.is_time(dtype) else "other"
+
+
+def _columns(dtypes: Iterable[Any], table: dict[str, float]) -> float:
+    return sum(table[_size(dtype)] for dtype in dtypes)
+
+
+class _Estimate:
+    """Costs and rows of each node of one plan, children first."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, float] = {}
+        self.polars_ns = 0.0
+        self.pandas_ns = 0.0
+        self.is_known = True
+
+    def add(self, node: Node, wanted: frozenset[str]) -> None:
+        inside = [self.rows[child.id] for child in node.inputs]
+        needed = [column.dtype for name, column in node.columns.items() if name in wanted]
+        # pandas would have made every column of the frame, not only those that the end of the chain needs.
+        carried = node.carried if node.carried is not None else needed
+        match node:
+            case Source():
+                rows = float(len(node.frame))
+                self.polars_ns += rows * sum(_CONVERT[_kind(node.columns[name].dtype)] for name in wanted if name in node.columns and not node.is_converted(name))  # fmt: skip
+            case Table():
+                rows = float(node.table.height)
+            case Attached():
+                rows = inside[0]
+            case Filter():
+                rows = inside[0] * node.selectivity
+                terms = 1 + 0.5 * node.terms
+                self.pandas_ns += inside[0] * 1.5 * terms + rows * _columns(carried, _PANDAS_TAKE)
+                self.polars_ns += inside[0] * terms + rows * _columns(needed, _POLARS_TAKE)
+            case Sort():
+                rows = inside[0]
+                first = _kind(node.key_dtypes[0])
+                more = 200.0 * (len(node.key_dtypes) - 1)
+                self.pandas_ns += rows * (_PANDAS_SORT[first] + 1.5 * more + _columns(carried, _PANDAS_SCATTER))
+                self.polars_ns += rows * (_POLARS_SORT[first] + more + _columns(needed, _POLARS_SCATTER))
+            case Slice():
+                rows = min(inside[0], float(node.length if node.length is not None else inside[0]))
+                before = node.inputs[0]
+                if isinstance(before, Sort) and rows < 0.05 * inside[0]:
+                    # Polars keeps the first few only.
+                    columns = [column.dtype for name, column in before.columns.items() if name in wanted]
+                    first = _kind(before.key_dtypes[0])
+                    self.polars_ns -= inside[0] * (_POLARS_SORT[first] + 200.0 * (len(before.key_dtypes) - 1) + _columns(columns, _POLARS_SCATTER) - 8.0)  # fmt: skip
+            case Distinct():
+                rows = inside[0] * 0.2
+                keys = len(node.keys)
+                self.pandas_ns += inside[0] * (20.0 if keys == 1 else 80.0 * keys) + rows * _columns(carried, _PANDAS_TAKE)
+                self.polars_ns += inside[0] * (22.0 if keys == 1 else 110.0 * keys) + rows * _columns(needed, _POLARS_TAKE)
+            case Aggregate():
+                rows = max(1.0, inside[0] * 0.02)
+                keys = len(node.keys)
+                self.pandas_ns += inside[0] * (30.0 if keys == 1 else 120.0 * keys)
+                self.polars_ns += inside[0] * ((12.0 if kinds.is_str(node.keys[0].dtype) else 25.0) if keys == 1 else 130.0 * keys)
+                if not node.sort:
+                    self.polars_ns += inside[0] * 12.0
+                for name in node.aggregations:
+                    self.pandas_ns += inside[0] * _PANDAS_AGGREGATE.get(name, 5.0)
+                    self.polars_ns += inside[0] * _POLARS_AGGREGATE.get(name, 3.0)
+            case Join():
+                rows = max(inside)
+                text = any(kinds.is_str(column.dtype) for column in node.left_keys)
+                self.pandas_ns += sum(inside) * (130.0 if text else 30.0) + rows * _columns(carried, _PANDAS_TAKE)
+                self.polars_ns += sum(inside) * (40.0 if text else 45.0) + rows * _columns(needed, _POLARS_TAKE)
+            case _:  # A scan of a file: pandas would read all of it.
+                rows = 1e6
+                self.is_known = False
+        self.rows[node.id] = rows
+
+
+def is_pandas_faster(plan: Plan, topological: list[Node], needed: dict[int, frozenset[str]]) -> bool:
+    """Whether the plan, whose nodes (children first) must make the columns `needed`, is expected to be done sooner by pandas."""
+    estimate = _Estimate()
+    for node in topological:
+        if node.id in needed:
+            estimate.add(node, needed[node.id])
+            if node.cached is not None or not estimate.is_known:
+                return False
+    rows = estimate.rows[plan.base.id]
+    dtypes = [column.dtype for column in plan.all_columns()]
+    out = rows * _columns(dtypes, _GIVE_BACK)
+    heavy = sum(column.is_heavy for column in plan.all_columns())
+    polars_ns = _START_NS + estimate.polars_ns + out + rows * 20.0 * heavy
+    pandas_ns = estimate.pandas_ns + rows * 60.0 * heavy
+    return polars_ns > _MARGIN * pandas_ns
+
+
+def pays_to_take(plan: Plan) -> bool:
+    """Whether to let Polars find the rows and pandas copy them, for a plan that only picks or orders the rows of one frame in memory: text
+    then needs no conversion."""
+    source = plan.base
+    while isinstance(source, (Sort, Filter, Slice, Distinct, Attached)):
+        source = source.inputs[0]
+    if not isinstance(source, Source) or source.row_name in source.columns:
+        return False
+    columns = plan.all_columns() if plan.column_names is None else []
+    return any(kinds.is_str(column.dtype) and not source.is_converted(name) for column in columns for name in column.roots())
