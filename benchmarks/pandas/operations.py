@@ -117,7 +117,9 @@ def copies(frames: dict[str, Any]) -> dict[str, Any]:
     return {name: frame.copy(deep=False) for name, frame in frames.items()}
 
 
-def measure(case: Callable[[Any, Any], Any], mine: dict[str, Any], theirs: dict[str, Any], calls: int, budget_s: float) -> tuple[float, float]:
+def measure(
+    case: Callable[[Any, Any], Any], mine: dict[str, Any], theirs: dict[str, Any], calls: int, budget_s: float
+) -> tuple[float, float]:
     """The best time of a call in seconds, (pandas', ours), by turns."""
     best = [math.inf, math.inf]
     began = time.perf_counter()
@@ -166,12 +168,20 @@ def main() -> int:
             ratio = pandas_s / skate_s
             bad = extra_us > BAR_TEN_ROWS_US if rows < 1000 else ratio < BAR
             failures += bool(bad or problem)
-            records.append({"case": name, "rows": rows, "pandas_s": pandas_s, "skate_s": skate_s, "ratio": ratio, "problem": problem})
+            records.append(
+                {"case": name, "rows": rows, "pandas_s": pandas_s, "skate_s": skate_s, "ratio": ratio, "problem": problem}
+            )
             mark = "!" if bad else "+" if ratio > 1.3 else " "
             if arguments.all or mark != " " or problem:
-                print(f"{mark} {rows:>9,} {name:24s} {pandas_s * 1e3:10.3f} ms {skate_s * 1e3:10.3f} ms {ratio:6.2f}x {extra_us:+9.1f} us {problem}", flush=True)
+                print(
+                    f"{mark} {rows:>9,} {name:24s} {pandas_s * 1e3:10.3f} ms {skate_s * 1e3:10.3f} ms {ratio:6.2f}x {extra_us:+9.1f} us {problem}",
+                    flush=True,
+                )
         sized = [record["ratio"] for record in records if record["rows"] == rows and record["ratio"] == record["ratio"]]
-        print(f"== {rows:,} rows: geometric mean {math.exp(sum(map(math.log, sized)) / len(sized)):.2f}x, worst {min(sized):.2f}x", flush=True)
+        print(
+            f"== {rows:,} rows: geometric mean {math.exp(sum(map(math.log, sized)) / len(sized)):.2f}x, worst {min(sized):.2f}x",
+            flush=True,
+        )
     if arguments.json:
         arguments.json.write_text(json.dumps(_record(records), indent=1) + "\n")
     return 1 if failures else 0

@@ -47,8 +47,9 @@ _POLARS_SCATTER = {"number": 14.0, "text": 18.0}
 _CONVERT = {"float": 4.0, "text": 18.0, "time": 5.0, "other": 0.0}  # From pandas' memory.
 _GIVE_BACK = {"number": 3.5, "text": 12.0}
 
-_PANDAS_SORT = {"text": 430.0, "float": 120.0, "time": 190.0, "other": 120.0}
-_POLARS_SORT = {"text": 300.0, "float": 120.0, "time": 60.0, "other": 95.0}
+_PANDAS_SORT = {"text": 400.0, "float": 80.0, "time": 100.0, "other": 110.0}
+_POLARS_SORT = {"text": 180.0, "float": 300.0, "time": 90.0, "other": 130.0}
+_PANDAS_MORE_KEYS, _POLARS_MORE_KEYS = 100.0, 220.0
 _PANDAS_AGGREGATE = {"median": 50.0, "n_unique": 120.0, "std": 9.0, "var": 9.0}
 _POLARS_AGGREGATE = {"median": 60.0, "n_unique": 45.0, "std": 6.0, "var": 6.0}
 
@@ -97,9 +98,11 @@ class _Estimate:
             case Sort():
                 rows = inside[0]
                 first = _kind(node.key_dtypes[0])
-                more = 200.0 * (len(node.key_dtypes) - 1)
-                self.pandas_ns += rows * (_PANDAS_SORT[first] + 1.5 * more + _columns(carried, _PANDAS_SCATTER))
-                self.polars_ns += rows * (_POLARS_SORT[first] + more + _columns(needed, _POLARS_SCATTER))
+                more = len(node.key_dtypes) - 1
+                # With several keys pandas makes numbers of them first, also of text.
+                begin = _PANDAS_SORT["other" if more else first]
+                self.pandas_ns += rows * (begin + _PANDAS_MORE_KEYS * more + _columns(carried, _PANDAS_SCATTER))
+                self.polars_ns += rows * (_POLARS_SORT[first] + _POLARS_MORE_KEYS * more + _columns(needed, _POLARS_SCATTER))
             case Slice():
                 rows = min(inside[0], float(node.length if node.length is not None else inside[0]))
                 before = node.inputs[0]
@@ -107,7 +110,7 @@ class _Estimate:
                     # Polars keeps the first few only.
                     columns = [column.dtype for name, column in before.columns.items() if name in wanted]
                     first = _kind(before.key_dtypes[0])
-                    self.polars_ns -= inside[0] * (_POLARS_SORT[first] + 200.0 * (len(before.key_dtypes) - 1) + _columns(columns, _POLARS_SCATTER) - 8.0)  # fmt: skip
+                    self.polars_ns -= inside[0] * (_POLARS_SORT[first] + _POLARS_MORE_KEYS * (len(before.key_dtypes) - 1) + _columns(columns, _POLARS_SCATTER) - 8.0)  # fmt: skip
             case Distinct():
                 rows = inside[0] * 0.2
                 keys = len(node.keys)
@@ -117,7 +120,9 @@ class _Estimate:
                 rows = max(1.0, inside[0] * 0.02)
                 keys = len(node.keys)
                 self.pandas_ns += inside[0] * (30.0 if keys == 1 else 120.0 * keys)
-                self.polars_ns += inside[0] * ((12.0 if kinds.is_str(node.keys[0].dtype) else 25.0) if keys == 1 else 130.0 * keys)
+                self.polars_ns += inside[0] * (
+                    (12.0 if kinds.is_str(node.keys[0].dtype) else 25.0) if keys == 1 else 130.0 * keys
+                )
                 if not node.sort:
                     self.polars_ns += inside[0] * 12.0
                 for name in node.aggregations:

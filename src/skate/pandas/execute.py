@@ -229,7 +229,10 @@ def _take(plan: Plan) -> Any:
     while not isinstance(source, Source):
         source = source.inputs[0]
     names = [column.roots() for column in plan.columns.values()]
-    if not all(column.expr.meta.is_column() and name[0] in source.labels for column, name in zip(plan.columns.values(), names, strict=True)):
+    if not all(
+        column.expr.meta.is_column() and name[0] in source.labels
+        for column, name in zip(plan.columns.values(), names, strict=True)
+    ):
         return None
     if isinstance(plan.index, Levels) and not source.is_index_of(plan.index):
         return None

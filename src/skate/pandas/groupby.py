@@ -92,7 +92,9 @@ class _Planned:
             by_order = by_order or made[2]
         keys = [column for _, column in self._sk_keys]
         names_of = [_KERNELS.get(name, name) for _, _, name in wanted]
-        node = Aggregate(plan.base, keys, results, sort=options["sort"], dropna=options["dropna"], by_order=by_order, aggregations=names_of)
+        node = Aggregate(
+            plan.base, keys, results, sort=options["sort"], dropna=options["dropna"], by_order=by_order, aggregations=names_of
+        )
         columns = {
             label: Column(pl.col(f"a{i}"), results[i][1], may_nan=kinds.is_float(results[i][1]))
             for i, (label, _, _) in enumerate(wanted)

@@ -6,6 +6,7 @@ period, complex, sparse, zoned …) is born on pandas and stays there.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ def is_str(dtype: Any) -> bool:
     return isinstance(dtype, pd.StringDtype) and dtype.na_value is np.nan and dtype.storage == "pyarrow"
 
 
+@functools.lru_cache(maxsize=1024)
 def polars_dtype(dtype: Any) -> Any:
     """Polars' dtype for a dtype of pandas, or None if columns of it are not planned."""
     if isinstance(dtype, np.dtype):

@@ -13,7 +13,7 @@ import polars as pl
 
 from skate.pandas import kinds
 from skate.pandas.exceptions import SourceChangedError
-from skate.pandas.plan import Column, Levels, Node, roots_of
+from skate.pandas.plan import Column, Levels, Node, named_column, roots_of
 
 _NONE: frozenset[str] = frozenset()
 
@@ -78,7 +78,7 @@ class Source(Node):
             if where is None:
                 continue
             name = label if type(label) is str and label and not label.startswith("__") else f"__c{place}"
-            columns[name] = Column(pl.col(name), where[0].dtype)
+            columns[name] = named_column(name, where[0].dtype)
             self._place[name] = where
             self.names[label] = name
         self.labels = {name: label for label, name in self.names.items()}
@@ -98,7 +98,7 @@ class Source(Node):
                     self.level_names = None
                     break
                 name = f"__x{level}"
-                columns[name] = Column(pl.col(name), dtype)
+                columns[name] = named_column(name, dtype)
                 self.level_names.append(name)
         super().__init__(columns)
 
@@ -120,7 +120,10 @@ class Source(Node):
             own = self.row_numbers(self.index.start, self.index.step)
             return len(levels.columns) == 1 and levels.columns[0].expr.meta.eq(own.expr)
         mine = self.level_names
-        return mine is not None and [column.expr.meta.output_name() for column in levels.columns if column.expr.meta.is_column()] == mine
+        return (
+            mine is not None
+            and [column.expr.meta.output_name() for column in levels.columns if column.expr.meta.is_column()] == mine
+        )
 
     def has_memory(self, label: Any, values: Any) -> bool:
         """Whether the column is exactly this array of a block (of one column), so that a series of it belongs to this frame."""
@@ -185,22 +188,19 @@ class Attached(Node):
 
     label = "mask"
 
-    def __init__(self, source: Source, values: Any) -> None:
+    def __init__(self, source: Source, values: Any, share: float) -> None:
         super().__init__(source.columns)
         self.inputs = (source,)
         self.name = f"__m{self.id}"
         self._values = values
-        self.columns[self.name] = Column(pl.col(self.name), kinds.BOOL)
+        self.share = share  # Of the rows, those for which it holds.
+        self.columns[self.name] = named_column(self.name, kinds.BOOL)
 
     def wants(self, needed: frozenset[str]) -> tuple[frozenset[str], ...]:
         return (needed - {self.row_name, self.name},)
 
     def build(self, inputs: Sequence[pl.LazyFrame], needed: frozenset[str], ordered: bool) -> pl.LazyFrame:
         return inputs[0].with_columns(pl.Series(self.name, self._values))
-
-    def share(self) -> float:
-        """Of the rows, those for which it holds."""
-        return float(np.count_nonzero(self._values)) / max(1, len(self._values))
 
     def never_missing(self, name: str) -> bool:
         return name == self.name or never_missing(self.inputs[0], name)
@@ -274,9 +274,9 @@ class Filter(Node):
         super().__init__(child.columns)
         self.inputs = (child,)
         self.predicate = predicate
-        self._roots = frozenset(predicate.meta.root_names())
+        self._roots = frozenset((child.name,) if isinstance(child, Attached) else predicate.meta.root_names())
         # For estimates: how many rows stay, if that is known, and how much there is to compute.
-        self.selectivity = child.share() if isinstance(child, Attached) else 0.3
+        self.selectivity = child.share if isinstance(child, Attached) else 0.3
         self.terms = 0 if isinstance(child, Attached) else len(self._roots)
 
     def wants(self, needed: frozenset[str]) -> tuple[frozenset[str], ...]:

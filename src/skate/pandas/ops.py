@@ -14,7 +14,7 @@ import pandas as pd
 import polars as pl
 
 from skate.pandas import execute, expressions as ex, kinds, lazy, ledger
-from skate.pandas.costs import rows_planned
+from skate.pandas.costs import is_forced, rows_planned
 from skate.pandas.exceptions import FallbackError
 from skate.pandas.nodes import Attached, Distinct, Filter, Join, Slice, Sort, Source, column_never_missing
 from skate.pandas.plain import PlainFrame, PlainSeries
@@ -281,6 +281,9 @@ def reduce(series: Any, name: str) -> Any:
 
 def getitem(frame: Any, key: Any) -> Any:
     """`frame[key]`; columns of a frame in memory are pandas' own series, which costs nothing."""
+    is_held = lazy.planned(frame) is None
+    if is_held and isinstance(key, list) and not lazy.is_large(frame, "element"):
+        return NotImplemented
     plan = plan_of(frame, "rows")
     if plan is None:
         return NotImplemented
@@ -288,9 +291,8 @@ def getitem(frame: Any, key: Any) -> Any:
         key = key(frame)
     if isinstance(key, PlainSeries):
         return filter_rows(plan, key)
-    is_held = lazy.planned(frame) is None
     if isinstance(key, list):
-        return NotImplemented if is_held and not lazy.is_large(frame, "element") else select(plan, key)
+        return select(plan, key)
     try:
         column = plan.columns.get(key)
     except TypeError:
@@ -324,7 +326,12 @@ def filter_rows(plan: Plan, mask: Any, *, what: str = "filter") -> Any:
         # pandas has computed the mask: it is a column from now on.
         assert isinstance(plan.base, Source)
         values = lazy.snapshot(mask)
-        attached = Attached(plan.base, values.to_numpy())
+        mask_values = values.to_numpy()
+        share = float(np.count_nonzero(mask_values)) / max(1, len(mask_values))
+        # So few rows are copied sooner than planned.
+        if share < 0.05 and not is_forced():
+            return NotImplemented
+        attached = Attached(plan.base, mask_values, share)
         node = Filter(attached, pl.col(attached.name))
 
         def mask_of() -> Any:
@@ -369,6 +376,8 @@ def carried(plan: Plan) -> list[Any]:
 
 def locate(frame: Any, key: Any) -> Any:
     """`loc[mask]`, `loc[mask, labels]`, `loc[:, labels]`."""
+    if not isinstance(key[0] if type(key) is tuple and key else key, PlainSeries) and lazy.planned(frame) is None:
+        return NotImplemented
     plan = plan_of(frame, "rows")
     if plan is None:
         return NotImplemented

@@ -13,6 +13,7 @@ A missing value is a Polars null here, whatever pandas shows it as (NaN, NaT). O
 
 from __future__ import annotations
 
+import functools
 import itertools
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -33,12 +34,14 @@ class Column:
         dtype: What pandas has for it.
         may_nan: It may hold NaN where it should hold null.
         is_heavy: Polars is worth it even for a frame that pandas holds already (strings, parsing).
+        name: Of the node's column, if that is all the expression is.
     """
 
     expr: pl.Expr
     dtype: Any
     may_nan: bool = False
     is_heavy: bool = False
+    name: str | None = None
 
     @property
     def clean(self) -> pl.Expr:
@@ -46,7 +49,13 @@ class Column:
         return self.expr.fill_nan(None) if self.may_nan else self.expr
 
     def roots(self) -> list[str]:
-        return self.expr.meta.root_names()
+        return self.expr.meta.root_names() if self.name is None else [self.name]
+
+
+@functools.lru_cache(maxsize=8192)
+def named_column(name: str, dtype: Any) -> Column:
+    """The node's column of this name."""
+    return Column(pl.col(name), dtype, name=name)
 
 
 @dataclass(frozen=True, slots=True)
