@@ -8,16 +8,13 @@ Deviations: Adam instead of shared RMSProp; two networks unless `shared`; advant
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from skate.rl.actor_critic import ActorCriticSettings, actor_critic_spec, policy_gradient_loss
+from skate.rl.actor_critic import ActorCritic, ActorCriticSettings, policy_gradient_loss
 from skate.rl.advantages import gae
-from skate.rl.algorithm import Algorithm
-from skate.rl.learner import Adam
-from skate.rl.networks import Model, make_model
-from skate.rl.policies import stochastic_policy
+from skate.rl.networks import Model
 from skate.rl.rollout import Rollout
 
 
@@ -50,23 +47,11 @@ def a2c_gradients(model: Model, policy: Any, rollout: Rollout, s: Any) -> tuple[
     return policy_gradient_loss(model, policy, obs[rows], actions[rows], advantages, returns.reshape(-1)[rows], s)
 
 
-class A2C(Algorithm[A2CSettings]):
+class A2C(ActorCritic[A2CSettings]):
     """`A2C("CartPole-v1").train(100_000)`."""
 
     Settings = A2CSettings
     name = "A2C"
-    families: ClassVar = {
-        "vector": {"gamma": 0.98, "entropy_coefficient": 0.0},
-        "image": {"shared": True, "activation": "relu", "hidden": (128,), "lr": 1e-3, "num_envs": 32},
-        "continuous": {"reward_scale": 0.1, "gamma": 0.95, "entropy_coefficient": 0.0, "lr": 1e-3},
-    }
-
-    def build(self) -> None:
-        s = self.settings
-        self.model = make_model(actor_critic_spec(self.observations, self.actions, s), self.seed, s.framework, s.device)
-        self.policy = stochastic_policy(self.actions)
-        self.optimizer = Adam(self.model, s.lr, max_grad_norm=s.max_grad_norm)
-        self.runners = self.make_runners()
 
     def iterate(self) -> dict[str, float]:
         rollout = self.runners.sample(self.model.flat, self.version, self.settings.horizon)
@@ -75,9 +60,3 @@ class A2C(Algorithm[A2CSettings]):
         norm = self.optimizer.minimise(loss)
         self.version += 1
         return {"loss": float(loss.item()), "grad_norm": norm, **{name: float(value.item()) for name, value in notes.items()}}
-
-    def extra_state(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state()}
-
-    def load_extra_state(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state(state["optimizer"])

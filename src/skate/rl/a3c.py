@@ -11,17 +11,13 @@ paper's shared RMSProp); runners are processes, weights come through shared memo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from skate.rl.a2c import A2CSettings, a2c_gradients
-from skate.rl.actor_critic import actor_critic_spec
-from skate.rl.algorithm import Algorithm
+from skate.rl.actor_critic import ActorCritic
 from skate.rl.env_runner import EnvRunner
-from skate.rl.learner import Adam
-from skate.rl.networks import make_model
-from skate.rl.policies import stochastic_policy
 from skate.rl.rollout import Rollout
 from skate.rl.spaces import Array
 
@@ -47,47 +43,24 @@ class GradientRunner(EnvRunner):
         return rollout
 
 
-class A3C(Algorithm[A3CSettings]):
+class A3C(ActorCritic[A3CSettings]):
     """`A3C("CartPole-v1", num_workers=2).train(100_000)`."""
 
     Settings = A3CSettings
     name = "A3C"
-    families: ClassVar = {
-        "vector": {"gamma": 0.98, "entropy_coefficient": 0.0},
-        "image": {"shared": True, "activation": "relu", "hidden": (128,), "lr": 1e-3, "num_envs": 32},
-        "continuous": {"reward_scale": 0.1, "gamma": 0.95, "entropy_coefficient": 0.0, "lr": 1e-3},
-    }
-
-    def build(self) -> None:
-        s = self.settings
-        self.model = make_model(actor_critic_spec(self.observations, self.actions, s), self.seed, s.framework, s.device)
-        self.policy = stochastic_policy(self.actions)
-        self.optimizer = Adam(self.model, s.lr, max_grad_norm=s.max_grad_norm)
-        self.runners = self.make_runners(GradientRunner, settings=s)
-        self._is_running = False
+    runner = GradientRunner
 
     def iterate(self) -> dict[str, float]:
         """Take in one gradient."""
-        s = self.settings
+        horizon = self.settings.horizon
         if self.runners.here is not None:
-            result = self.runners.sample(self.model.flat, self.version, s.horizon)
+            result = self.runners.sample(self.model.flat, self.version, horizon)
         else:
-            if not self._is_running:
-                self._is_running = True
-                for index in range(s.num_workers):
-                    self.runners.start(index, self.model.flat, self.version, s.horizon)
+            self.runners.start_resting(self.model.flat, self.version, horizon)  # The one whose gradient came last; at first all.
             result = self.runners.next_ready()
         lag = self.version - result.version
         norm = self.optimizer.apply(result.extras["gradient"])
         self.version += 1
-        if self.runners.here is None:
-            self.runners.start(result.runner, self.model.flat, self.version, s.horizon)
         self.note(result)
         names = ("loss", "policy_loss", "value_loss", "entropy")
         return {"lag": float(lag), "grad_norm": norm, **{name: float(result.extras[name]) for name in names}}
-
-    def extra_state(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state()}
-
-    def load_extra_state(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state(state["optimizer"])

@@ -1,13 +1,19 @@
-"""What A2C, A3C and IMPALA share: a policy and a value function, learned by policy gradients."""
+"""What PPO, A2C, A3C and IMPALA share: a policy and a value function, learned by policy gradients."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
-from skate.rl.networks import ModelSpec
+from skate.rl.algorithm import Algorithm
+from skate.rl.env_runner import EnvRunner
+from skate.rl.learner import Adam
+from skate.rl.networks import ModelSpec, make_model
+from skate.rl.policies import stochastic_policy
 from skate.rl.settings import Settings
 from skate.rl.spaces import ActionShape, Array, ObservationShape
+
+S = TypeVar("S", bound="ActorCriticSettings")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +33,24 @@ class ActorCriticSettings(Settings):
     max_grad_norm: float = 0.5
     shared: bool = False
     reward_scale: float = 1.0
+
+
+class ActorCritic(Algorithm[S]):
+    """A model with the heads "policy" and "value", Adam, and runners of the class `runner`."""
+
+    runner: ClassVar[type[EnvRunner]] = EnvRunner
+    families: ClassVar = {
+        "vector": {"gamma": 0.98, "entropy_coefficient": 0.0},
+        "image": {"shared": True, "activation": "relu", "hidden": (128,), "lr": 1e-3, "num_envs": 32},
+        "continuous": {"reward_scale": 0.1, "gamma": 0.95, "entropy_coefficient": 0.0, "lr": 1e-3},
+    }
+
+    def build(self) -> None:
+        s = self.settings
+        self.model = make_model(actor_critic_spec(self.observations, self.actions, s), self.seed, s.framework, s.device)
+        self.policy = stochastic_policy(self.actions)
+        self.optimizer = Adam(self.model, s.lr, max_grad_norm=s.max_grad_norm)
+        self.runners = self.make_runners(self.runner, settings=s)
 
 
 def actor_critic_spec(observations: ObservationShape, actions: ActionShape, s: Any) -> ModelSpec:

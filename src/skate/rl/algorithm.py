@@ -19,6 +19,7 @@ from skate.rl.callbacks import Callback, Report
 from skate.rl.env_runner import EnvRunner, RunnerSpec
 from skate.rl.environments import MakeEnv, make_environments
 from skate.rl.evaluation import Evaluation, evaluate
+from skate.rl.learner import Adam
 from skate.rl.networks import Model, set_threads
 from skate.rl.policies import Policy
 from skate.rl.rollout import Rollout
@@ -87,10 +88,11 @@ class Algorithm(Generic[S]):
 
     model: Model
     policy: Policy
+    optimizer: Adam
     runners: RunnerGroup
 
     def build(self) -> None:
-        """Make `model`, `policy` and `runners`."""
+        """Make `model`, `policy`, `optimizer` and `runners`."""
         raise NotImplementedError
 
     def iterate(self) -> dict[str, float]:
@@ -98,7 +100,7 @@ class Algorithm(Generic[S]):
         raise NotImplementedError
 
     def extra_state(self) -> dict[str, Any]:
-        """What else a checkpoint needs: optimisers, replay."""
+        """What else a checkpoint needs: target networks, replay."""
         return {}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:

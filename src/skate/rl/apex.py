@@ -5,6 +5,9 @@
     shard        holds a part of the memory;  adds, draws batches, takes new priorities
     learner      always has batches on their way from every shard;  updates;  sends priorities back;  weights every so often              algorithm 2
 
+Batches travel several at a time, in one message that comes through shared memory and whose answer is the priorities and the next request. So
+a learner makes a few messages a second, and never waits for one: the metric `starved` is the share of its time that it did.
+
 `num_workers=0`: one actor, one shard and the learner in this process, by the same code. Deviations: Adam; priorities of new transitions are of the
 weights that acted; shards are drawn from in turn, each in proportion to its own priorities.
 """
@@ -13,7 +16,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,7 +29,9 @@ from skate.rl.replay import Assembler, Replay, Transitions
 from skate.rl.rollout import Rollout
 from skate.rl.spaces import Array
 
-_ON_THEIR_WAY = 3  # Batches asked of each shard before they are needed.
+_ON_THEIR_WAY = 3  # Parcels asked of each shard before they are needed.
+_PARCEL_ROWS = 1024  # The most rows and bytes of a parcel, but at least one batch.
+_PARCEL_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +56,19 @@ class ApexSettings(DQNSettings):
     updates_per_step: float = 0.5
 
 
+@dataclass
+class Parcel:
+    """Batches of one shard, one after the other in the rows."""
+
+    rows: Transitions
+    weights: Array
+    places: Array
+    age: float  # Mean, in transitions added since.
+    size: int  # Of the shard.
+
+
 class Shard:
-    """A part of the memory. Batches are drawn before they are asked for, by `sample` calls that wait here in line."""
+    """A part of the memory. Parcels are drawn before they are needed: requests wait here in line."""
 
     def __init__(self, capacity: int, seed: int, alpha: float, learning_starts: int) -> None:
         set_threads(1)
@@ -62,15 +78,19 @@ class Shard:
     def add(self, rows: Transitions, priorities: Array) -> int:
         return self.replay.add(rows, priorities)
 
-    def sample(self, batch: int, beta: float) -> tuple[Transitions, Array, Array, float, int] | None:
-        """Rows, weights, places, mean age and the size of this shard; None while there is too little."""
+    def exchange(self, places: Array | None, errors: Array | None, batch: int, batches: int, beta: float) -> Parcel | None:
+        """Take the errors of a parcel that was learned, and draw the next one; None while there is too little."""
+        if places is not None and errors is not None:
+            self.replay.update(places, errors)
         if self.replay.size < self._learning_starts:
             return None
-        rows, weights, places = self.replay.sample(batch, beta)
-        return rows, weights, places, self.replay.age(places), self.replay.size
-
-    def update(self, places: Array, errors: Array) -> None:
-        self.replay.update(places, errors)
+        drawn = [self.replay.sample(batch, beta) for _ in range(batches)]
+        if batches == 1:
+            rows, weights, places = drawn[0]
+        else:
+            rows = Transitions(*(np.concatenate([getattr(d[0], f.name) for d in drawn]) for f in fields(Transitions)))
+            weights, places = np.concatenate([d[1] for d in drawn]), np.concatenate([d[2] for d in drawn])
+        return Parcel(rows, weights, places, self.replay.age(places), self.replay.size)
 
 
 class ApexRunner(EnvRunner):
@@ -136,11 +156,15 @@ class ApeX(DQN):
             make: Any = skate.remote(num_cpus=0)(Shard)
             self.shards = [make.remote(arguments[0], self.seed + i, *arguments[1:]) for i in range(s.num_shards)]
         self.runners = self.make_runners(ApexRunner, settings=s, shards=self.shards)
-        self._asked: deque[tuple[Any, Any]] = deque()  # (shard, ref of a batch)
+        row_bytes = 2 * np.dtype(self.observations.dtype).itemsize * int(np.prod(self.observations.shape))
+        self._batches = max(1, min(_PARCEL_ROWS, _PARCEL_BYTES // row_bytes) // s.batch)  # In a parcel.
+        self._asked: deque[tuple[Any, Any]] = deque()  # (shard, ref of a parcel)
+        self._parcel: Parcel | None = None  # The one that is being learned, and the errors of its first batches.
+        self._errors: list[Array] = []
         self._is_running = False
         self._resting: list[int] = []  # Runners whose rollout is in, and that were not sent on yet.
         self._waited_s = 0.0
-        self._started_s = time.perf_counter()
+        self._started_s = 0.0  # When the first update was made.
 
     def iterate(self) -> dict[str, float]:
         """Take in what actors report, then learn as much as is due."""
@@ -154,7 +178,7 @@ class ApeX(DQN):
             for index in range(s.num_workers):
                 self.runners.start(index, self.model.flat, self.version, s.horizon)
             for shard in self.shards * _ON_THEIR_WAY:
-                self._asked.append((shard, shard.sample.remote(s.batch, s.beta)))
+                self._ask(shard)
         steps_before = self.steps
         if self.runners.here is None:
             self._take_in_rollouts(wait=self.updates == 0 or (s.updates_per_step > 0 and self._debt < 1.0))
@@ -188,26 +212,43 @@ class ApeX(DQN):
             self._resting = []
 
     def _next_batch(self) -> dict[str, float] | None:
+        """Learn from one batch; None while the memory holds too little."""
         s = self.settings
         if self.runners.here is not None:
             shard = self.shards[self.updates % len(self.shards)]
-            drawn = shard.sample(s.batch, s.beta)
-        else:
-            shard, ref = self._asked.popleft()
-            started = time.perf_counter()
-            drawn = skate.get(ref)
-            self._waited_s += time.perf_counter() - started
-            self._asked.append((shard, shard.sample.remote(s.batch, s.beta)))
-        if drawn is None:
-            return None
-        rows, weights, places, age, size = drawn
-        loss, errors = self.update(rows, weights)
-        if self.runners.here is not None:
-            shard.update(places, errors)
-        else:
-            shard.update.remote(places, errors)
-        starved = self._waited_s / (time.perf_counter() - self._started_s)
-        return {"loss": loss, "replay_age": age, "replay": float(size), "starved": starved, "updates": float(self.updates)}
+            parcel = shard.exchange(None, None, s.batch, 1, s.beta)
+            if parcel is None:
+                return None
+            loss, errors = self.update(parcel.rows, parcel.weights)
+            shard.replay.update(parcel.places, errors)
+            return {"loss": loss, "replay_age": parcel.age, "replay": float(parcel.size), "updates": float(self.updates)}
+        shard, ref = self._asked[0]
+        if self._parcel is None:
+            asked_s = time.perf_counter()
+            self._parcel = skate.get(ref)
+            if self.updates:
+                self._waited_s += time.perf_counter() - asked_s
+            else:
+                self._started_s = time.perf_counter()
+            if self._parcel is None:
+                self._asked.popleft()
+                self._ask(shard)
+                return None
+        parcel, first = self._parcel, len(self._errors) * s.batch
+        part = slice(first, first + s.batch)
+        loss, errors = self.update(parcel.rows.take(part), parcel.weights[part])
+        self._errors.append(errors)
+        if first + s.batch >= len(parcel.rows):
+            self._asked.popleft()
+            self._ask(shard, parcel.places, np.concatenate(self._errors))
+            self._parcel, self._errors = None, []
+        starved = self._waited_s / max(1e-9, time.perf_counter() - self._started_s)
+        notes = {"replay_age": parcel.age, "replay": float(parcel.size) * len(self.shards), "starved": starved}
+        return {"loss": loss, **notes, "updates": float(self.updates)}
+
+    def _ask(self, shard: Any, places: Array | None = None, errors: Array | None = None) -> None:
+        s = self.settings
+        self._asked.append((shard, shard.exchange.remote(places, errors, s.batch, self._batches, s.beta)))
 
     def close(self) -> None:
         super().close()
@@ -217,16 +258,10 @@ class ApeX(DQN):
 
     def extra_state(self) -> dict[str, Any]:
         """The memory is part of a checkpoint only without workers; with them it fills anew."""
-        state = {
-            "updates": self.updates,
-            "_debt": self._debt,
-            "optimizer": self.optimizer.state(),
-            "target": self.target.flat.copy(),
-        }
+        state = {"updates": self.updates, "_debt": self._debt, "target": self.target.flat.copy()}
         return {**state, "shards": self.shards if self.runners.here is not None else None}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state(state["optimizer"])
         self.target.flat = state["target"]
         self.updates, self._debt = state["updates"], state["_debt"]
         if state["shards"] is not None:

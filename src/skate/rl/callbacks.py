@@ -26,12 +26,12 @@ class Report(Callback):
     """Hands the metrics to `skate.report`, for the curves of the web UI; at most four times a second, so that fast trainings don't pay for it."""
 
     def __init__(self) -> None:
-        self._report = getattr(skate, "report", None)
+        self._report = skate.report
         self._last = 0.0
 
     def on_iteration(self, algorithm: Algorithm[Any], metrics: dict[str, float]) -> None:
         now = time.monotonic()
-        if self._report is not None and now - self._last >= 0.25:
+        if now - self._last >= 0.25:
             self._last = now
             self._report(metrics, step=algorithm.steps, run=f"{algorithm.name}-{algorithm.env_name}-{algorithm.seed}")
 

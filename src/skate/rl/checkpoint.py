@@ -29,6 +29,7 @@ def write(algorithm: Algorithm[Any], path: Path) -> None:
         "seed": algorithm.seed,
         "settings": algorithm.settings,
         "weights": algorithm.model.flat.copy(),
+        "optimizer": algorithm.optimizer.state(),
         "rng": algorithm.rng,
         "runner": _pickled_or_none(algorithm.runners.here),
         **{name: getattr(algorithm, name) for name in _COUNTERS},
@@ -75,6 +76,7 @@ def read(cls: type[A], path: Path, callbacks: Sequence[Callback], changes: Mappi
     algorithm.rng = state["rng"]
     for name in _COUNTERS:
         setattr(algorithm, name, state[name])
+    algorithm.optimizer.load_state(state["optimizer"])
     algorithm.load_extra_state(state["extra"])
     if state["runner"] is not None and algorithm.runners.here is not None:
         algorithm.runners.here = pickle.loads(state["runner"])

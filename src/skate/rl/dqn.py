@@ -186,7 +186,7 @@ class DQN(Algorithm[DQNSettings]):
 
     def iterate(self) -> dict[str, float]:
         s = self.settings
-        rollout = self.runners.sample(self.model.flat, self.version, s.horizon, {"epsilon": self.epsilon})
+        rollout = self.runners.sample_ahead(self.model.flat, self.version, s.horizon, {"epsilon": self.epsilon})
         self.note(rollout)
         made = self.assembler.add(rollout)
         if made is not None:
@@ -220,10 +220,9 @@ class DQN(Algorithm[DQNSettings]):
 
     def extra_state(self) -> dict[str, Any]:
         state = {name: getattr(self, name) for name in ("updates", "_debt", "replay", "assembler")}
-        return {**state, "optimizer": self.optimizer.state(), "target": self.target.flat.copy()}
+        return {**state, "target": self.target.flat.copy()}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state(state["optimizer"])
         self.target.flat = state["target"]
         for name in ("updates", "_debt", "replay", "assembler"):
             setattr(self, name, state[name])

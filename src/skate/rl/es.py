@@ -116,9 +116,8 @@ class ES(Algorithm[ESSettings]):
         if self.runners.here is not None:
             results = [self.runners.sample(self.model.flat, self.version, 0, options)]
         else:
-            for index in range(s.num_workers):
-                self.runners.start(index, self.model.flat, self.version, 0, options)
-            results = sorted((self.runners.next_ready() for _ in range(s.num_workers)), key=lambda result: result.runner)
+            self.runners.start_resting(self.model.flat, self.version, 0, options)
+            results = self.runners.collect()
         for result in results:
             self.note(result)
         ranks = np.split(centred_ranks(np.concatenate([result.extras["returns"] for result in results])), len(results))
@@ -129,9 +128,3 @@ class ES(Algorithm[ESSettings]):
         norm = self.optimizer.apply(gradient)
         self.version += 1
         return {"grad_norm": norm, "weight_norm": float(np.linalg.norm(self.model.flat))}
-
-    def extra_state(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state()}
-
-    def load_extra_state(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state(state["optimizer"])

@@ -11,16 +11,12 @@ on a few cores wants more learning per step. Advantages may be normalised.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from skate.rl.actor_critic import ActorCriticSettings, actor_critic_spec, policy_gradient_loss
+from skate.rl.actor_critic import ActorCritic, ActorCriticSettings, policy_gradient_loss
 from skate.rl.advantages import vtrace
-from skate.rl.algorithm import Algorithm
-from skate.rl.learner import Adam
-from skate.rl.networks import make_model
-from skate.rl.policies import stochastic_policy
 from skate.rl.rollout import Rollout
 
 
@@ -43,24 +39,11 @@ class IMPALASettings(ActorCriticSettings):
     normalize_advantages: bool = True
 
 
-class IMPALA(Algorithm[IMPALASettings]):
+class IMPALA(ActorCritic[IMPALASettings]):
     """`IMPALA("CartPole-v1", num_workers=2).train(100_000)`."""
 
     Settings = IMPALASettings
     name = "IMPALA"
-    families: ClassVar = {
-        "vector": {"gamma": 0.98, "entropy_coefficient": 0.0},
-        "image": {"shared": True, "activation": "relu", "hidden": (128,), "lr": 1e-3, "num_envs": 32},
-        "continuous": {"reward_scale": 0.1, "gamma": 0.95, "entropy_coefficient": 0.0, "lr": 1e-3},
-    }
-
-    def build(self) -> None:
-        s = self.settings
-        self.model = make_model(actor_critic_spec(self.observations, self.actions, s), self.seed, s.framework, s.device)
-        self.policy = stochastic_policy(self.actions)
-        self.optimizer = Adam(self.model, s.lr, max_grad_norm=s.max_grad_norm)
-        self.runners = self.make_runners()
-        self._is_running = False
 
     def iterate(self) -> dict[str, float]:
         """Learn from one trajectory of one runner, which plays on meanwhile."""
@@ -68,12 +51,9 @@ class IMPALA(Algorithm[IMPALASettings]):
         if self.runners.here is not None:
             rollout = self.runners.sample(self.model.flat, self.version, s.horizon)
         else:
-            if not self._is_running:
-                self._is_running = True
-                for index in range(s.num_workers):
-                    self.runners.start(index, self.model.flat, self.version, s.horizon)
+            self.runners.start_resting(self.model.flat, self.version, s.horizon)
             rollout = self.runners.next_ready()
-            self.runners.start(rollout.runner, self.model.flat, self.version, s.horizon)
+            self.runners.start_resting(self.model.flat, self.version, s.horizon)
         self.note(rollout)
         lag = self.version - rollout.version
         for _ in range(s.updates_per_rollout):
@@ -109,12 +89,6 @@ class IMPALA(Algorithm[IMPALASettings]):
         norm = self.optimizer.minimise(loss)
         self.version += 1
         return {"loss": float(loss.item()), "grad_norm": norm, **{name: float(value.item()) for name, value in notes.items()}}
-
-    def extra_state(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state()}
-
-    def load_extra_state(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state(state["optimizer"])
 
 
 def log_prob(policy: Any, outputs: dict[str, Any], actions: Any) -> Any:

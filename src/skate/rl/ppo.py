@@ -5,7 +5,8 @@
              K epochs of minibatches on  L = L_clip − c1 · L_VF + c2 · entropy      equation 9
 
 Deviations: advantages are normalised per minibatch; Adam's ε is 1e-5; gradients are clipped; networks start orthogonal, the policy's last
-layer small (all from the implementations, Huang et al. 2022). The learning rate may fall linearly to 0. The value loss is not clipped.
+layer small (all from the implementations, Huang et al. 2022). Workers play on while the last epochs run (`overlap`): the
+ratio is to the policy that acted, so the objective stays right; `lag` says by how many updates it was older. The learning rate may fall linearly to 0. The value loss is not clipped.
 """
 
 from __future__ import annotations
@@ -15,32 +16,25 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from skate.rl.actor_critic import actor_critic_spec
+from skate.rl.actor_critic import ActorCritic, ActorCriticSettings
 from skate.rl.advantages import gae
-from skate.rl.algorithm import Algorithm
-from skate.rl.learner import Adam
-from skate.rl.networks import make_model
-from skate.rl.policies import stochastic_policy
 from skate.rl.rollout import Rollout
-from skate.rl.settings import Settings
 from skate.rl.spaces import Array
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPOSettings(Settings):
+class PPOSettings(ActorCriticSettings):
     """
     Args:
-        horizon: Steps T of each environment before learning.
-        epochs: K passes over them.
+        epochs: K passes over the T steps (`horizon`) of each environment.
         minibatches: Parts each pass is cut into.
         clip: ε of the clipped objective.
         gae_lambda: λ.
-        value_coefficient, entropy_coefficient: c1 and c2.
         target_kl: Stop the epochs when the policy has moved further; 0 for never.
         lr_steps: The learning rate falls linearly to 0 over as many environment steps; 0: it stays.
-        shared: One body for policy and value (images); else two networks.
-        reward_scale: Rewards are multiplied by it before learning.
         recurrent: Units of a GRU between the body and the heads; 0 for none.
+        overlap: Share of the epochs that are left when workers start on the next rollout, with the weights of that moment. 0: they wait
+            for the newest, as without workers.
     """
 
     horizon: int = 32
@@ -48,14 +42,11 @@ class PPOSettings(Settings):
     minibatches: int = 1
     clip: float = 0.2
     gae_lambda: float = 0.95
-    value_coefficient: float = 0.5
     entropy_coefficient: float = 0.0
     target_kl: float = 0.0
-    max_grad_norm: float = 0.5
     lr_steps: int = 0
-    shared: bool = False
-    reward_scale: float = 1.0
     recurrent: int = 0
+    overlap: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -87,7 +78,7 @@ def ppo_loss(outputs: dict[str, Any], batch: Any, policy: Any, s: PPOSettings) -
     return loss, {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": mean_entropy, "log_ratio": log_ratio}
 
 
-class PPO(Algorithm[PPOSettings]):
+class PPO(ActorCritic[PPOSettings]):
     """`PPO("CartPole-v1", seed=0).train(50_000)`."""
 
     Settings = PPOSettings
@@ -103,22 +94,15 @@ class PPO(Algorithm[PPOSettings]):
         },
     }  # fmt: skip
 
-    def build(self) -> None:
-        s = self.settings
-        self.model = make_model(actor_critic_spec(self.observations, self.actions, s), self.seed, s.framework, s.device)
-        self.policy = stochastic_policy(self.actions)
-        self.optimizer = Adam(self.model, s.lr, max_grad_norm=s.max_grad_norm)
-        self.runners = self.make_runners()
-
     def iterate(self) -> dict[str, float]:
         s = self.settings
-        rollout = self.runners.sample(self.model.flat, self.version, s.horizon)
+        rollout = self.runners.take(self.model.flat, self.version, s.horizon)
         self.note(rollout)
+        lag = self.version - rollout.version
         if s.lr_steps:
             self.optimizer.lr = s.lr * max(0.0, 1.0 - self.steps / s.lr_steps)
         metrics = self.learn_recurrent(rollout) if s.recurrent else self.learn(self.batch(rollout))
-        self.version += 1
-        return metrics
+        return {**metrics, "lag": float(lag)}
 
     def batch(self, rollout: Rollout) -> Batch:
         """Advantages and returns, and the steps that count in one row each."""
@@ -142,7 +126,9 @@ class PPO(Algorithm[PPOSettings]):
         """K epochs over the rows."""
         s = self.settings
         rows = len(batch.returns)
-        for epochs in range(1, s.epochs + 1):  # noqa: B007 — how many there were.
+        for epochs in range(1, s.epochs + 1):
+            if s.epochs - epochs + 1 == round(s.overlap * s.epochs) > 0:
+                self.runners.start_resting(self.model.flat, self.version, s.horizon)
             parts = np.array_split(self.rng.permutation(rows), s.minibatches) if s.minibatches > 1 else [None]
             for part in parts:
                 loss, notes = self.update(batch if part is None else batch.part(part))
@@ -165,6 +151,7 @@ class PPO(Algorithm[PPOSettings]):
         rows = Batch(tensor(batch.obs), tensor(batch.actions), tensor(batch.logp), tensor(advantages), tensor(batch.returns))
         loss, notes = ppo_loss(self.model(rows.obs), rows, self.policy, self.settings)
         self.optimizer.minimise(loss)
+        self.version += 1
         return float(loss.item()), notes
 
     def learn_recurrent(self, rollout: Rollout) -> dict[str, float]:
@@ -194,16 +181,11 @@ class PPO(Algorithm[PPOSettings]):
                 rows = {name: value if name == "log_std" else value[valid] for name, value in outputs.items()}
                 loss, notes = ppo_loss(rows, Batch(actions, actions, logp, advantage, target), self.policy, s)
                 self.optimizer.minimise(loss)
+                self.version += 1
         return {
             "loss": float(loss.item()),
             **{name: float(notes[name].item()) for name in ("policy_loss", "value_loss", "entropy")},
         }
-
-    def extra_state(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state()}
-
-    def load_extra_state(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state(state["optimizer"])
 
 
 def _kl(log_ratio: Array) -> float:

@@ -29,7 +29,7 @@ class Transitions:
     def __len__(self) -> int:
         return len(self.rewards)
 
-    def take(self, rows: Array) -> Transitions:
+    def take(self, rows: Array | slice) -> Transitions:
         return Transitions(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 

@@ -1,7 +1,10 @@
 """The runners of a training: one in this process, or several as actors. A runner whose process dies is replaced.
 
-sample()      all of them, side by side (PPO, A2C)
-start(), next_ready()      each by itself, as it comes (IMPALA, Ape-X)
+sample()         all of them, side by side, with these weights (A2C)
+sample_ahead()   the same, and they play on while the caller learns (DQN, SAC, TD3; PPO by `start_resting` and `take`)
+next_ready()     each by itself, as it comes (A3C, IMPALA, Ape-X)
+
+A round trip to a runner takes a tenth of a millisecond, and weights are put into shared memory once a version: what costs is waiting for each other.
 """
 
 from __future__ import annotations
@@ -46,10 +49,31 @@ class RunnerGroup:
         """`steps` steps of every environment, all with these weights."""
         if self.here is not None:
             return self.here.sample(weights, version, steps, settings)
-        for index in range(self.num_workers):
-            self.start(index, weights, version, steps, settings)
-        rollouts = sorted((self.next_ready() for _ in range(self.num_workers)), key=lambda rollout: rollout.runner)
-        return join(rollouts)
+        if self._pending:
+            self.collect()  # They were sent on with older weights.
+        self.start_resting(weights, version, steps, settings)
+        return join(self.collect())
+
+    def take(self, weights: Array, version: int, steps: int, settings: dict[str, Any] | None = None) -> Rollout:
+        """The steps the runners were sent on for before; if they rest, as `sample`."""
+        return join(self.collect()) if self._pending else self.sample(weights, version, steps, settings)
+
+    def sample_ahead(self, weights: Array, version: int, steps: int, settings: dict[str, Any] | None = None) -> Rollout:
+        """As `take`; then the runners play on with these weights, while the caller learns."""
+        rollout = self.take(weights, version, steps, settings)
+        self.start_resting(weights, version, steps, settings)
+        return rollout
+
+    def start_resting(self, weights: Array, version: int, steps: int, settings: dict[str, Any] | None = None) -> None:
+        """Let every runner play that does not."""
+        playing = {index for index, _ in self._pending.values()}
+        for index in range(len(self.actors)):
+            if index not in playing:
+                self.start(index, weights, version, steps, settings)
+
+    def collect(self) -> list[Rollout]:
+        """What all that play bring, in the order of the runners."""
+        return sorted((self.next_ready() for _ in range(len(self._pending))), key=lambda rollout: rollout.runner)
 
     def start(self, index: int, weights: Array, version: int, steps: int, settings: dict[str, Any] | None = None) -> None:
         """Let one runner play on; its rollout comes by `next_ready`. Weights of one version are put once."""

@@ -114,7 +114,7 @@ class ReplayControl(Algorithm[Any]):
     def iterate(self) -> dict[str, float]:
         s = self.settings
         is_random = self.replay.size < s.learning_starts
-        rollout = self.runners.sample(self.model.flat, self.version, s.horizon, {"is_random": is_random})
+        rollout = self.runners.sample_ahead(self.model.flat, self.version, s.horizon, {"is_random": is_random})
         self.note(rollout)
         self.replay.add(n_step_transitions(rollout, 1, s.gamma)[0])
         metrics = {"replay": float(self.replay.size)}
@@ -153,14 +153,13 @@ class ReplayControl(Algorithm[Any]):
 
     def extra_state(self) -> dict[str, Any]:
         return {
-            "optimizers": [self.optimizer.state(), self.critic_optimizer.state()],
+            "critic_optimizer": self.critic_optimizer.state(),
             "critics": [self.critic.flat.copy(), self.critic_target.flat.copy()],
             **{name: getattr(self, name) for name in ("replay", "updates", "_debt")},
         }
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        for optimizer, saved in zip((self.optimizer, self.critic_optimizer), state["optimizers"], strict=True):
-            optimizer.load_state(saved)
+        self.critic_optimizer.load_state(state["critic_optimizer"])
         self.critic.flat, self.critic_target.flat = state["critics"]
         self.replay, self.updates, self._debt = state["replay"], state["updates"], state["_debt"]
 
