@@ -169,7 +169,7 @@ class TensorBoardLogger(Callback):
 
 
 class MLflowLogger(Callback):
-    """Metrics, config and the last checkpoint as a run in MLflow. Needs `pip install mlflow-skinny` or `mlflow`."""
+    """Metrics, config and the last checkpoint as a run in MLflow. Needs `pip install 'skate[mlflow]'`, or the whole of MLflow."""
 
     def __init__(self, tracking_uri: str | None = None, experiment_name: str = "skate", *, log_checkpoint: bool = False) -> None:
         self._uri, self._experiment, self._with_checkpoint = tracking_uri, experiment_name, log_checkpoint
@@ -180,7 +180,7 @@ class MLflowLogger(Callback):
         try:
             from mlflow.tracking import MlflowClient
         except ImportError as error:
-            raise ImportError("MLflowLogger needs MLflow: pip install mlflow") from error
+            raise ImportError("MLflowLogger needs MLflow: pip install 'skate[mlflow]'") from error
         self._client = MlflowClient(self._uri)
         experiment = self._client.get_experiment_by_name(self._experiment)
         experiment_id = experiment.experiment_id if experiment else self._client.create_experiment(self._experiment)

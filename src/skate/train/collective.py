@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _PART_BYTES = 4 << 20  # Of one rank, in one half. Smaller pieces stay in the cache, larger ones need fewer meetings.
 _JOIN_TIMEOUT_S = 60.0
+_MESSAGE_BYTES = 512
 
 
 class SharedMemoryGroup:
@@ -67,22 +68,20 @@ class SharedMemoryGroup:
         combine = _OPERATIONS.get(op)
         if combine is None:
             raise ValueError(f"all_reduce: op={op!r} must be one of {', '.join(map(repr, _OPERATIONS))}")
-        if not buffer.flags.c_contiguous or not buffer.flags.writeable:
-            raise ValueError(
-                "all_reduce: the result is written into the buffer: it must be contiguous and writable (np.ascontiguousarray, .copy())"
-            )
+        _check_is_writable("all_reduce", buffer)
         if self.world_size == 1:
             return buffer
         flat = buffer.reshape(-1)
         step = _PART_BYTES // buffer.itemsize
         for start in range(0, max(flat.size, 1), step):
-            self._reduce_piece(flat[start : start + step], combine, flat.nbytes if start == 0 else 0)
+            self._reduce_piece(flat[start : start + step], combine, buffer if start == 0 else None)
         if op == "mean":
             np.divide(flat, self.world_size, out=flat, casting="unsafe")
         return buffer
 
     def broadcast(self, buffer: np.ndarray[Any, Any], source: int = 0) -> np.ndarray[Any, Any]:
-        """Copy the buffer of `source` into everybody's, in place."""
+        """Copy the buffer of `source` into everybody's, in place. Raises as `all_reduce` does."""
+        _check_is_writable("broadcast", buffer)
         flat = buffer.reshape(-1)
         step = _PART_BYTES // buffer.itemsize
         for start in range(0, flat.size if self.world_size > 1 else 0, step):
@@ -90,7 +89,7 @@ class SharedMemoryGroup:
             part = self._part(source, piece.dtype)[: piece.size]
             if self.rank == source:
                 part[...] = piece
-            self._meet(b"b")
+            self._meet(b"b", buffer if start == 0 else None)
             if self.rank != source:
                 piece[...] = part
             self._half ^= 1
@@ -112,15 +111,14 @@ class SharedMemoryGroup:
 
     # ------------------------------------------------------------ parts
 
-    def _reduce_piece(self, piece: np.ndarray[Any, Any], combine: Any, total_bytes: int) -> None:
+    def _reduce_piece(self, piece: np.ndarray[Any, Any], combine: Any, whole: np.ndarray[Any, Any] | None) -> None:
         bounds = [piece.size * rank // self.world_size for rank in range(self.world_size + 1)]
         low, high = bounds[self.rank], bounds[self.rank + 1]
         parts = [self._part(rank, piece.dtype) for rank in range(self.world_size)]
         mine = parts[self.rank]
         mine[:low] = piece[:low]
         mine[high : piece.size] = piece[high:]
-        # The first meeting of a call carries the size: ranks that disagree would otherwise add up garbage.
-        self._meet(b"r", total_bytes)
+        self._meet(b"r", whole)
         own = piece[low:high]
         # In the order of ranks, not of arrival: the result is the same on every run.
         if self.world_size == 2:
@@ -141,25 +139,42 @@ class SharedMemoryGroup:
         start = (self._half * self.world_size + rank) * _PART_BYTES
         return self._bytes[start : start + _PART_BYTES].view(dtype)
 
-    def _meet(self, word: bytes, size: int = 0) -> None:
-        """Tell all peers that this rank is here, and hear it from all of them."""
-        message = word + size.to_bytes(8, "little")
+    def _meet(self, word: bytes, buffer: np.ndarray[Any, Any] | None = None) -> None:
+        """Tell all peers that this rank is here, and hear it from all of them.
+
+        Args:
+            buffer: In the first meeting of a call: its shape and dtype are compared. Ranks that disagree would otherwise add up garbage.
+        """
+        message = word if buffer is None else word + f"{buffer.dtype}{list(buffer.shape)}".encode()
         try:
             for peer in self._peers.values():
                 peer.send(message)
             for rank, peer in self._peers.items():
-                heard = peer.recv(16)
+                heard = peer.recv(_MESSAGE_BYTES)
                 if not heard:
                     raise PeerLostError(
                         f"rank {rank} is gone (it died, or left its loop); this operation of rank {self.rank} can't end"
                     )
                 if heard != message:
                     raise ValueError(
-                        f"all_reduce: rank {self.rank} has {size:,} bytes and rank {rank} has {int.from_bytes(heard[1:], 'little'):,}: all ranks must make "
-                        "the same calls, with buffers of the same shape and dtype"
+                        f"rank {self.rank} is in {_shown(message)} and rank {rank} in {_shown(heard)}: all ranks must make the same calls in the same "
+                        "order, with buffers of the same shape and dtype"
                     )
         except OSError as error:
             raise PeerLostError(f"a peer of rank {self.rank} is gone: {error}") from error
+
+
+def _check_is_writable(operation: str, buffer: np.ndarray[Any, Any]) -> None:
+    if not buffer.flags.c_contiguous or not buffer.flags.writeable:
+        raise ValueError(
+            f"{operation}: the result is written into the buffer: it must be contiguous and writable (np.ascontiguousarray, .copy())"
+        )
+
+
+def _shown(message: bytes) -> str:
+    """A meeting's message in words: "all_reduce of float32[4]"."""
+    operation = {b"r": "all_reduce", b"g": "all_reduce", b"b": "broadcast", b"B": "barrier"}.get(message[:1], "an operation")
+    return operation + (f" of {message[1:].decode()}" if message[1:] else "")
 
 
 _OPERATIONS: dict[str, Any] = {"sum": np.add, "mean": np.add, "max": np.maximum, "min": np.minimum}
@@ -242,7 +257,7 @@ class SharedMemoryFramework(Framework):
 
     name = "function"
 
-    def prepare(self, rank: int, world_size: int) -> dict[str, Any]:
+    def prepare(self, rank: int, world_size: int, address: str) -> dict[str, Any]:
         global _door
         if _door is not None:
             _door.close()

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from skate.train.options import with_suggestions
+
 if TYPE_CHECKING:
     from skate.train.callbacks import Callback
 
@@ -18,6 +20,7 @@ NAN_POLICIES = ("warn", "raise", "restore", "ignore")
 _STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 
 
+@with_suggestions
 @dataclass(frozen=True)
 class ScalingConfig:
     """How many workers train, and what each may use.
@@ -83,6 +86,7 @@ class ScalingConfig:
         return {**wanted, **{name: float(amount) for name, amount in (self.resources_per_worker or {}).items()}}
 
 
+@with_suggestions
 @dataclass(frozen=True)
 class FailureConfig:
     """What happens when a worker dies, raises or hangs.
@@ -116,6 +120,7 @@ class FailureConfig:
             raise ValueError(f"FailureConfig: spare_workers={self.spare_workers!r} can't be negative")
 
 
+@with_suggestions
 @dataclass(frozen=True)
 class CheckpointConfig:
     """Which checkpoints are kept.
@@ -137,6 +142,7 @@ class CheckpointConfig:
             raise ValueError(f"CheckpointConfig: checkpoint_score_order={self.checkpoint_score_order!r} must be 'max' or 'min'")
 
 
+@with_suggestions
 @dataclass(frozen=True)
 class RunConfig:
     """Where a run's results lie, and what follows it.

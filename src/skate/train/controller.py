@@ -26,7 +26,8 @@ from skate.train.context import Assignment, Row
 from skate.train.errors import CheckpointError, NonFiniteMetricError, PeerLostError, TrainingFailedError, WorkerHungError
 from skate.train.framework import Framework
 from skate.train.group import WorkerGroup
-from skate.train.history import History, publish_page
+from skate.train.history import History
+from skate.train.hosts import meeting_addresses
 from skate.train.result import Result
 
 _POLL_S = 0.5  # A poll without a report answers after so long.
@@ -139,7 +140,7 @@ class Controller:
         latest = self._store.latest
         if self._history.rows or latest is not None:
             iteration = latest.iteration if latest is not None else 0
-            self._history.go_back_to(iteration)
+            self._say_once(self._history.go_back_to(iteration))
             self._say(
                 f"resuming run {self._name!r} "
                 + (f"from {latest.path.name} (report {iteration})" if latest else "from the start: it has no checkpoint")
@@ -169,7 +170,7 @@ class Controller:
                 self._say(f"{_line(failure.error)}; going on {where}, failure {self._failures} of {'∞' if limit < 0 else limit}")
                 self._tell("on_failure", failure.error, self._failures)
             latest = self._store.latest
-            self._history.go_back_to(latest.iteration if latest else 0)
+            self._say_once(self._history.go_back_to(latest.iteration if latest else 0))
 
     # ------------------------------------------------------------ one attempt
 
@@ -216,15 +217,22 @@ class Controller:
     def _start(self, size: int) -> _Failure | None:
         self._group.form(size)
         workers = self._group.workers
-        refs = [worker.prepare.remote(self._framework, rank, size) for rank, worker in enumerate(workers)]
+        refs = [worker.locate.remote() for worker in workers]
         try:
+            places = skate.get(refs)
+            refs = [
+                worker.prepare.remote(self._framework, rank, size, address)
+                for rank, (worker, address) in enumerate(zip(workers, meeting_addresses(places), strict=True))
+            ]
             infos = skate.get(refs)
         except skate.exceptions.RayError as error:
             lost = [worker for worker, ref in zip(workers, refs, strict=True) if _error_of(ref) is not None]
             return _Failure(error, lost=lost)
+        except RuntimeError as error:  # They can't reach each other.
+            return _Failure(error, may_retry=False)
         latest = self._store.latest
         resume_from = str(latest.path) if latest else self._resume_from.path if self._resume_from else None
-        nodes = [info["node"] for info in infos]
+        nodes = [place["node"] for place in places]
         distinct = list(dict.fromkeys(nodes))
         now_s = time.monotonic()
         self._members = []
@@ -303,7 +311,7 @@ class Controller:
         if kept:
             if not self._history.rows or self._history.rows[-1]["training_iteration"] == rows[0].iteration - 1:
                 self._group.start_spares()
-            self._history.append(kept)
+            self._say_once(self._history.append(kept))
             for one in kept:
                 self._tell("on_report", one)
 
@@ -493,7 +501,7 @@ class Controller:
             ],
             "path": str(self._directory),
         }
-        publish_page("training", self._name, document)
+        skate.publish("training", self._name, document)
 
     def _tell(self, event: str, *args: Any) -> None:
         """A callback's own error is said, and does not end training."""
@@ -505,6 +513,13 @@ class Controller:
                     f"callback {type(callback).__name__}.{event} raised {type(error).__name__}: {error}; it is left out from now on"
                 )
                 self._callbacks = [one for one in self._callbacks if one is not callback]
+
+    def _say_once(self, text: str) -> None:
+        if text and not self._warned_disk:
+            self._warned_disk = True
+            self._say(f"{text}. Training goes on; reports stay in memory")
+
+    _warned_disk = False
 
     def _say(self, text: str) -> None:
         if self._run.verbose:

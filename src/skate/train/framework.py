@@ -3,7 +3,7 @@
 driver                          each worker
 ──────                          ───────────
 check(scaling)                                         before anything starts
-                prepare ──────► prepare(rank) → info   import; open what peers connect to
+                prepare ──────► prepare(rank) → info   import; open what peers connect to, at `address`
                 run     ──────► set_up(session)        join the group; `session.assignment.rendezvous["peers"]` has all infos, by rank
                                 the loop
                                 tear_down(session)     leave the group, whatever happened
@@ -25,11 +25,12 @@ class Framework:
     name = "function"
     can_start_again = True  # Whether a process may join a second group after its first one broke.
     is_warm_up_worthwhile = False  # Whether importing takes so long that a spare worker pays.
+    preload: tuple[str, ...] = ()  # Modules that take long to import, and may be imported before a fork.
 
     def check(self, scaling: ScalingConfig) -> None:
         """Raise what the user should know before any process is started."""
 
-    def prepare(self, rank: int, world_size: int) -> dict[str, Any]:
+    def prepare(self, rank: int, world_size: int, address: str) -> dict[str, Any]:
         return {}
 
     def warm_up(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import skate
 from skate.train import policy
-from skate.train.checkpoint import plain
+from skate.train.checkpoint import explain, plain
 
 _FILE = "progress.jsonl"
 
@@ -21,6 +21,7 @@ class History:
         self._path = directory / _FILE
         self._run = run
         self.rows: list[dict[str, Any]] = []
+        self._is_behind = False  # The file lacks rows: the disk was full.
 
     def load(self) -> None:
         """Read what an earlier run left; a line that was cut off by a crash is dropped."""
@@ -32,35 +33,46 @@ class History:
             except ValueError:
                 break
 
-    def append(self, rows: list[dict[str, Any]]) -> None:
+    def append(self, rows: list[dict[str, Any]]) -> str:
+        """Take in reports. Returns a sentence when the disk can't take them: they stay in memory, and are written when there is room."""
         self.rows += rows
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, default=plain) + "\n" for row in rows)
         for row in rows:
             publish_metrics(row, row["training_iteration"], self._run)
+        if self._is_behind:
+            return self._write_all()
+        try:
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.writelines(_line(row) for row in rows)
+        except OSError as error:
+            self._is_behind = True
+            return explain(error, self._path)
+        return ""
 
-    def go_back_to(self, iteration: int) -> None:
+    def go_back_to(self, iteration: int) -> str:
+        """Forget what came after the report `iteration`. Returns what `append` returns."""
         self.rows = policy.rows_until(self.rows, iteration)
+        return self._write_all()
+
+    def _write_all(self) -> str:
         passing = self._path.with_suffix(".passing")
-        passing.write_text("".join(json.dumps(row, default=plain) + "\n" for row in self.rows), encoding="utf-8")
-        passing.replace(self._path)
+        try:
+            passing.write_text("".join(map(_line, self.rows)), encoding="utf-8")
+            passing.replace(self._path)
+        except OSError as error:
+            self._is_behind = True
+            return explain(error, self._path)
+        self._is_behind = False
+        return ""
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, default=plain) + "\n"
 
 
 def publish_metrics(row: Mapping[str, Any], step: int, run: str) -> None:
     """Curves for the web UI. Nothing happens when nobody looks."""
-    send = getattr(skate, "report", None)
-    if send is not None:
-        numbers = {
-            name: float(value) for name, value in row.items() if isinstance(value, int | float) and name not in _NOT_CURVES
-        }
-        send(numbers, step=step, run=run)
-
-
-def publish_page(kind: str, key: str, document: Mapping[str, Any]) -> None:
-    """The latest state of a page of the web UI."""
-    send = getattr(skate, "publish", None)
-    if send is not None:
-        send(kind, key, document)
+    numbers = {name: float(value) for name, value in row.items() if isinstance(value, int | float) and name not in _NOT_CURVES}
+    skate.report(numbers, step=step, run=run)
 
 
 _NOT_CURVES = frozenset({"training_iteration", "time_total_s", "timestamp"})

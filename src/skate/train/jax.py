@@ -25,13 +25,14 @@ class JaxFramework(Framework):
 
     name = "jax"
     can_start_again = False
+    preload = ("jax",)
 
     def check(self, scaling: ScalingConfig) -> None:
         need("jax", "JaxTrainer")
 
-    def prepare(self, rank: int, world_size: int) -> dict[str, Any]:
+    def prepare(self, rank: int, world_size: int, address: str) -> dict[str, Any]:
         global _port
-        _port = HeldPort() if rank == 0 else None
+        _port = HeldPort(address) if rank == 0 else None
         return {"port": _port.number} if _port is not None else {}
 
     def set_up(self, session: Session) -> None:
@@ -42,10 +43,11 @@ class JaxFramework(Framework):
         if jax.config.jax_platforms in (None, "", "cpu"):
             jax.config.update("jax_cpu_collectives_implementation", "gloo")
         first = one.rendezvous["peers"][0]
-        host = "127.0.0.1" if one.rendezvous["is_one_host"] else first["host"]
         if _port is not None:
             _port.release()
-        jax.distributed.initialize(f"{host}:{first['port']}", num_processes=one.world_size, process_id=one.rank)
+        at = f"{first['address']}:{first['port']}"
+        bind = {"coordinator_bind_address": at} if one.rank == 0 else {}
+        jax.distributed.initialize(at, num_processes=one.world_size, process_id=one.rank, **bind)
 
     def tear_down(self, session: Session) -> None:
         if session.assignment.world_size > 1 and not session.stop.is_set():

@@ -49,9 +49,9 @@ class KerasFramework(SharedMemoryFramework):
         need("keras", "KerasTrainer")
         need(self.backend, f"KerasTrainer(backend={self.backend!r})")
 
-    def prepare(self, rank: int, world_size: int) -> dict[str, Any]:
+    def prepare(self, rank: int, world_size: int, address: str) -> dict[str, Any]:
         self._set_environment()
-        return super().prepare(rank, world_size)
+        return super().prepare(rank, world_size, address)
 
     def warm_up(self) -> None:
         self._set_environment()
@@ -117,7 +117,7 @@ def prepare_model(model: Any) -> Any:
     members = group()
     if members.world_size == 1:
         return model
-    model.set_weights([members.broadcast(np.array(weight)) for weight in model.get_weights()])
+    model.set_weights([members.broadcast(np.array(weight, order="C")) for weight in model.get_weights()])
     if keras.backend.backend() == "tensorflow":
         model.jit_compile = False  # XLA can't call back into Python.
     average_gradients(model.optimizer)

@@ -8,10 +8,10 @@ import socket
 class HeldPort:
     """A port that the kernel chose; held until `release`, so that nobody else is given it meanwhile."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket.bind((address, 0))
         self.number = int(self._socket.getsockname()[1])
 
     def release(self) -> None:

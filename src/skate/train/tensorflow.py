@@ -30,17 +30,16 @@ class TensorFlowFramework(Framework):
     def check(self, scaling: ScalingConfig) -> None:
         need("tensorflow", "TensorFlowTrainer")
 
-    def prepare(self, rank: int, world_size: int) -> dict[str, Any]:
+    def prepare(self, rank: int, world_size: int, address: str) -> dict[str, Any]:
         global _port
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        _port = HeldPort()
+        _port = HeldPort(address)
         return {"port": _port.number}
 
     def set_up(self, session: Session) -> None:
         one = session.assignment
         if one.world_size > 1:
-            host = (lambda peer: "127.0.0.1") if one.rendezvous["is_one_host"] else (lambda peer: peer["host"])
-            addresses = [f"{host(peer)}:{peer['port']}" for peer in one.rendezvous["peers"]]
+            addresses = [f"{peer['address']}:{peer['port']}" for peer in one.rendezvous["peers"]]
             os.environ["TF_CONFIG"] = json.dumps(
                 {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": one.rank}}
             )

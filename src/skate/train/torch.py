@@ -1,7 +1,7 @@
 """PyTorch: a process group among the workers, DDP and FSDP, data loaders that each see their own part.
 
-The process group's store is opened by rank 0 on a port that the kernel chooses, so two runs never meet. On one machine gloo is told to
-use the loopback interface: it needs no host name that resolves.
+The process group's store is opened by rank 0 on a port that the kernel chooses, so two runs never meet. Gloo is told which interface to
+use (on one machine the loopback): it needs no host name that resolves.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from skate.train import context
 from skate.train.framework import Framework
+from skate.train.hosts import interface_of, listen_on
+from skate.train.options import with_suggestions
 from skate.train.trainer import FunctionTrainer, _refuse_unknown
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ __all__ = [
 _PRECISIONS = {"bf16": "bfloat16", "fp16": "float16"}
 
 
+@with_suggestions
 @dataclass(frozen=True)
 class TorchConfig:
     """How the workers talk.
@@ -52,6 +56,8 @@ class TorchFramework(Framework):
 
     name = "torch"
     is_warm_up_worthwhile = True
+    # The last two are what the first wrapped model and the first optimizer step import: it takes as long as torch itself.
+    preload = ("torch", "torch.distributed", "torch.nn.parallel", "torch._dynamo")
 
     def __init__(self, config: TorchConfig) -> None:
         self._config = config
@@ -63,7 +69,7 @@ class TorchFramework(Framework):
     def __getstate__(self) -> dict[str, Any]:
         return {"_config": self._config, "_wants_gpu": self.__dict__.get("_wants_gpu", False)}
 
-    def prepare(self, rank: int, world_size: int) -> dict[str, Any]:
+    def prepare(self, rank: int, world_size: int, address: str) -> dict[str, Any]:
         import torch
 
         dist = _dist()
@@ -75,12 +81,17 @@ class TorchFramework(Framework):
         if rank > 0 or world_size == 1:
             return {}
         global _store
-        host = "127.0.0.1"
-        _store = dist.TCPStore(host, 0, world_size, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60))
+        # Told to listen by itself, the store does so on all interfaces.
+        listener = listen_on(address)
+        _store = dist.TCPStore(
+            address, listener.getsockname()[1], world_size, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60),
+            master_listen_fd=listener.detach(),
+        )  # fmt: skip
         return {"store_port": _store.port}
 
     def warm_up(self) -> None:
-        """Import also what the first optimizer step imports (it takes as long as torch itself)."""
+        for name in self.preload:
+            import_module(name)
 
     def set_up(self, session: Session) -> None:
         import torch
@@ -103,11 +114,10 @@ class TorchFramework(Framework):
             return
         peers = one.rendezvous["peers"]
         timeout = timedelta(seconds=self._config.timeout_s)
-        is_one_host = one.rendezvous["is_one_host"]
-        host = "127.0.0.1" if is_one_host else peers[0]["host"]
-        if is_one_host:
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        port = peers[0]["store_port"]
+        interface = interface_of(peers[one.rank]["address"])
+        if interface is not None:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+        host, port = peers[0]["address"], peers[0]["store_port"]
         os.environ.update({"MASTER_ADDR": host, "MASTER_PORT": str(port)})
         store = (
             _store if one.rank == 0 else dist.TCPStore(host, port, one.world_size, is_master=False, timeout=timedelta(seconds=60))
@@ -168,8 +178,6 @@ class TorchTrainer(FunctionTrainer):
 
 
 def _dist() -> Any:
-    from importlib import import_module
-
     return import_module("torch.distributed")
 
 

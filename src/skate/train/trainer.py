@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -17,6 +18,7 @@ from skate.train.collective import SharedMemoryFramework
 from skate.train.config import RunConfig, ScalingConfig
 from skate.train.controller import Controller
 from skate.train.framework import Framework
+from skate.train.options import refuse_unknown
 from skate.train.result import Result
 from skate.train.worker import takes_config
 
@@ -111,6 +113,7 @@ class FunctionTrainer:
 
         name, directory = self._directory()
         self._framework.check(self.scaling_config)
+        _start_engine(self._framework)
         _check_room(type(self).__name__, self.scaling_config)
         most = self.scaling_config.bounds[1]
         datasets = {key: as_sharded(key, data, least_rows=most) for key, data in self.datasets.items()}
@@ -150,17 +153,20 @@ class FunctionTrainer:
         return name, directory
 
 
-def _refuse_unknown(trainer: str, options: Mapping[str, Any], known: tuple[str, ...] = ()) -> None:
-    from difflib import get_close_matches
+def _start_engine(framework: Framework) -> None:
+    """Where the trainer is the first to need an engine: let it import the framework once, before it forks the workers."""
+    is_named = os.environ.get("SKATE_ADDRESS") or os.environ.get("RAY_ADDRESS")
+    if framework.preload and not is_named and not skate.is_initialized():
+        skate.init(_preload=list(framework.preload))
 
-    everything = (
-        "train_loop_per_worker", "train_loop_config", "scaling_config", "run_config", "datasets", "resume_from_checkpoint", *known,
-    )  # fmt: skip
-    for name in options:
-        if name not in known:
-            matches = get_close_matches(name, everything, n=1)
-            hint = f"; did you mean {matches[0]!r}?" if matches else f" (they are: {', '.join(everything)})"
-            raise TypeError(f"{trainer}: {name!r} is not an argument{hint}")
+
+_ARGUMENTS = (
+    "train_loop_per_worker", "train_loop_config", "scaling_config", "run_config", "datasets", "resume_from_checkpoint",
+)  # fmt: skip
+
+
+def _refuse_unknown(trainer: str, options: Mapping[str, Any], known: tuple[str, ...] = ()) -> None:
+    refuse_unknown(trainer, (name for name in options if name not in known), (*_ARGUMENTS, *known))
 
 
 def _check_room(trainer: str, scaling: ScalingConfig) -> None:

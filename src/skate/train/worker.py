@@ -6,13 +6,11 @@ A worker outlives an attempt: when another worker of the group dies, this one le
 from __future__ import annotations
 
 import os
-import socket
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import skate
-from skate.train import context
+from skate.train import context, hosts
 from skate.train.errors import GroupStopped
 
 if TYPE_CHECKING:
@@ -31,14 +29,25 @@ class TrainWorker:
         self._idle = threading.Event()
         self._idle.set()
 
-    def prepare(self, framework: Framework, rank: int, world_size: int) -> dict[str, Any]:
-        """Import the framework, open what the peers will connect to."""
+    def locate(self) -> dict[str, str]:
+        """Which machine this is."""
+        return hosts.where_i_am()
+
+    def prepare(self, framework: Framework, rank: int, world_size: int, address: str) -> dict[str, Any]:
+        """Import the framework, open what the peers will connect to at `address`."""
         self._framework = framework
-        info = framework.prepare(rank, world_size)
-        return {"host": socket.gethostname(), "pid": os.getpid(), "node": skate.get_runtime_context().get_node_id(), **info}
+        return {"pid": os.getpid(), "address": address, **framework.prepare(rank, world_size, address)}
 
     def warm_up(self, framework: Framework) -> None:
-        framework.warm_up()
+        """In a spare: import what takes long, and leave the processors to those that train."""
+
+        def run() -> None:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)  # Of this thread only, which ends with this.
+            framework.warm_up()
+
+        thread = threading.Thread(target=run, name="skate-warm-up")
+        thread.start()
+        thread.join()
 
     def run(self, assignment: Assignment, loop: Callable[..., Any], config: Mapping[str, Any], shards: Mapping[str, Any]) -> Any:
         """One attempt: the loop from the assignment's checkpoint to its end.

@@ -9,6 +9,7 @@ A line that a crash has cut off is ignored.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +17,12 @@ from typing import Any, TextIO
 
 import cloudpickle
 
-from skate.train.checkpoint import plain
+from skate.train.checkpoint import explain, plain
+from skate.train.errors import CheckpointError
 
 
 class Journal:
-    """Appends; every batch of lines is flushed at once."""
+    """Appends; every batch of lines is flushed at once. What can't be written raises CheckpointError: the study can be resumed when there is room."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "journal.jsonl"
@@ -41,18 +43,29 @@ class Journal:
     def write(self, entries: list[dict[str, Any]]) -> None:
         if not entries:
             return
-        if self._file is None:
-            is_cut = self.path.exists() and not self.path.read_bytes().endswith(b"\n")
-            self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
-            if is_cut:
-                self._file.write("\n")
-        self._file.write("".join(_line(entry) for entry in entries))
-        self._file.flush()
+        try:
+            if self._file is None:
+                is_cut = self.path.exists() and not self.path.read_bytes().endswith(b"\n")
+                self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
+                if is_cut:
+                    self._file.write("\n")
+            self._file.write("".join(_line(entry) for entry in entries))
+            self._file.flush()
+        except OSError as error:
+            self._drop_file()
+            raise CheckpointError(explain(error, self.path)) from error
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def _drop_file(self) -> None:
+        """Close it without what it could not write."""
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from skate.train.options import with_suggestions
 from skate.tune import search_space as spaces
 
 
@@ -102,6 +103,7 @@ class _Bracket:
         return decision
 
 
+@with_suggestions
 class ASHAScheduler(Scheduler):
     """Asynchronous successive halving (Li et al. 2018, "A System for Massively Parallel Hyperparameter Tuning", algorithm 2): a trial that comes to a
     rung goes on when it is among the best 1/reduction_factor of those that have come there so far.
@@ -137,6 +139,7 @@ class ASHAScheduler(Scheduler):
 AsyncHyperBandScheduler = ASHAScheduler
 
 
+@with_suggestions
 class HyperBandScheduler(ASHAScheduler):
     """HyperBand (Li et al. 2016): brackets from "many trials, halved early" to "few trials, left alone". Trials do not wait for their bracket to be
     full: the halving inside each is the asynchronous one, so nothing has to be paused."""
@@ -155,6 +158,7 @@ class HyperBandScheduler(ASHAScheduler):
         super().__init__(time_attr, metric, mode, max_t, 1, reduction_factor, brackets)
 
 
+@with_suggestions
 class MedianStoppingRule(Scheduler):
     """A trial whose best value so far is worse than the median of the others' averages up to the same time ends (Golovin et al. 2017, section 3.2.1).
 
@@ -189,6 +193,7 @@ class MedianStoppingRule(Scheduler):
         return STOP if best < statistics.median(averages) else CONTINUE
 
 
+@with_suggestions
 class PopulationBasedTraining(Scheduler):
     """Population based training (Jaderberg et al. 2017): every `perturbation_interval` a trial of the worst quantile takes over checkpoint and configuration
     of one of the best, and changes the configuration a little.

@@ -11,6 +11,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from skate.train.options import with_suggestions
 from skate.tune import search_space as spaces
 
 SAMPLERS = {
@@ -70,6 +71,7 @@ class GridAndRandom(Searcher):
         return self._samples * len(self._grid)
 
 
+@with_suggestions
 class OptunaSearch(Searcher):
     """Optuna suggests.
 
@@ -192,4 +194,4 @@ def _need(module: str) -> None:
     from importlib.util import find_spec
 
     if find_spec(module) is None:
-        raise ImportError(f"this sampler needs the package {module}: pip install {module}")
+        raise ImportError(f"this sampler needs the package {module}: pip install 'skate[tune]'")

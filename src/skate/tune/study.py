@@ -20,7 +20,7 @@ from typing import Any
 import skate
 from skate.train.config import RunConfig
 from skate.train.errors import CheckpointError
-from skate.train.history import publish_metrics, publish_page
+from skate.train.history import publish_metrics
 from skate.train.policy import may_retry, rows_until
 from skate.tune.journal import Journal
 from skate.tune.runner import Assignment, TrialRunner, Work, should_stop
@@ -137,7 +137,8 @@ class Study:
             table.draw(list(self.trials.values()), self._searcher.total(), time.monotonic() - self._started_s)
         finally:
             table.close()
-            self._journal.write(self._entries)
+            if self._entries and not isinstance(sys.exc_info()[1], CheckpointError):
+                self._journal.write(self._entries)
             self._journal.close()
             for runner in self._runners:
                 _end(runner.actor)
@@ -356,7 +357,7 @@ class Study:
                 for one in latest
             ],
         }
-        publish_page("tune", self.name, document)
+        skate.publish("tune", self.name, document)
 
     def _say(self, text: str) -> None:
         if self._run.verbose:

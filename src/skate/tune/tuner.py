@@ -17,6 +17,7 @@ import cloudpickle
 import skate
 from skate.train.checkpoint import Checkpoint, write_json
 from skate.train.config import RunConfig
+from skate.train.options import with_suggestions
 from skate.train.result import Result
 from skate.tune import search_space as spaces
 from skate.tune.runner import Work
@@ -29,6 +30,7 @@ class TuneError(skate.exceptions.RayError):
     """A study can't go on, or has no result that was asked for."""
 
 
+@with_suggestions
 @dataclass
 class TuneConfig:
     """How a study searches.
@@ -136,6 +138,7 @@ class ResultGrid:
         return f"ResultGrid({len(self)} trials, {self.num_errors} failed, {self.experiment_path})"
 
 
+@with_suggestions
 class Tuner:
     """Searches over the settings of a trainable.
 

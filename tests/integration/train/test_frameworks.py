@@ -1,9 +1,8 @@
-"""Torch, Keras, TensorFlow and JAX on two workers: the curve is that of one worker, also after a kill. Real data: scikit-learn's digits."""
+"""Shared memory, Keras, TensorFlow and JAX on two workers: the same as one worker. Real data: scikit-learn's digits."""
 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,7 @@ from skate.train import (
     RunConfig,
     ScalingConfig,
     TensorFlowTrainer,
-    TorchTrainer,
 )
-from skate.train.torch import TorchConfig
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -34,103 +31,6 @@ def engine() -> Iterator[None]:
 
 def _run(path: Path, **options: Any) -> RunConfig:
     return RunConfig(storage_path=path, verbose=0, **options)
-
-
-def _torch_digits(config: dict[str, Any]) -> None:
-    """Global batches of 64, whatever the number of workers; saves every 5 steps."""
-    import torch
-    from sklearn.datasets import load_digits
-
-    context, checkpoint = train.get_context(), train.get_checkpoint()
-    rank, share = context.get_world_rank(), 64 // context.get_world_size()
-    images, labels = load_digits(return_X_y=True)
-    x, y = torch.tensor(images / 16, dtype=torch.float32), torch.tensor(labels)
-    torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10))
-    state = torch.load(os.path.join(checkpoint.path, "state.pt")) if checkpoint else None
-    if state:
-        net.load_state_dict(state["net"])
-    model = train.torch.prepare_model(
-        net, parallel_strategy=config.get("strategy", "ddp"), mixed_precision=config.get("precision")
-    )
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    if state:
-        optimizer.load_state_dict(state["optimizer"])
-    for step in range(state["step"] if state else 0, config.get("steps", 20)):
-        if step == config.get("kill_at") and rank == 1 and context.get_attempt() == 0:
-            os.kill(os.getpid(), 9)
-        start = step * 64 % 1024 + rank * share
-        loss = torch.nn.functional.cross_entropy(model(x[start : start + share]).float(), y[start : start + share])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        mean = loss.detach().clone()
-        if context.get_world_size() > 1:
-            torch.distributed.all_reduce(mean)
-            mean /= context.get_world_size()
-        with tempfile.TemporaryDirectory() as directory:
-            kept = None
-            if step % 5 == 4 and rank == 0 and config.get("strategy") != "fsdp":
-                whole = {"step": step + 1, "net": net.state_dict(), "optimizer": optimizer.state_dict()}
-                torch.save(whole, os.path.join(directory, "state.pt"))
-                kept = train.Checkpoint.from_directory(directory)
-            train.report({"loss": mean, "attempt": context.get_attempt(), "pid": os.getpid()}, checkpoint=kept)
-
-
-def _torch(path: Path, workers: int, config: dict[str, Any], **options: Any) -> train.Result:
-    scaling = ScalingConfig(num_workers=workers)
-    return TorchTrainer(_torch_digits, train_loop_config=config, scaling_config=scaling, run_config=_run(path, **options)).fit()
-
-
-def _losses(result: train.Result) -> list[float]:
-    return [row["loss"] for row in result.metrics_history]
-
-
-def test_torch_two_workers_equal_one_also_after_a_kill_and_with_fsdp(tmp_path: Path) -> None:
-    one = _torch(tmp_path, 1, {})
-    killed = _torch(tmp_path, 2, {"kill_at": 13}, failure_config=FailureConfig(max_failures=1))
-    assert killed.failures == 1
-    assert len(_losses(one)) == 20
-    np.testing.assert_allclose(_losses(killed), _losses(one), rtol=1e-4)
-    # Rank 0 lived on: it left its broken group, and joined the next one.
-    assert len({row["pid"] for row in killed.metrics_history}) == 1
-    assert {row["attempt"] for row in killed.metrics_history} == {0, 1}
-    sharded = _torch(tmp_path, 2, {"strategy": "fsdp"})
-    np.testing.assert_allclose(_losses(sharded), _losses(one), rtol=1e-3)
-
-
-def test_torch_mixed_precision_and_a_prepared_loader(tmp_path: Path) -> None:
-    def loop() -> list[int]:
-        import torch
-        from torch.utils.data import DataLoader, TensorDataset
-
-        rows = TensorDataset(torch.arange(20))
-        loader = train.torch.prepare_data_loader(DataLoader(rows, batch_size=5, shuffle=True))
-        model = train.torch.prepare_model(torch.nn.Linear(4, 2), mixed_precision="bf16")
-        assert model(torch.ones(1, 4)).dtype == torch.bfloat16
-        epochs = [[int(one) for (batch,) in loader for one in batch] for _ in range(2)]
-        assert epochs[0] != epochs[1]
-        with tempfile.TemporaryDirectory() as directory:
-            Path(directory, str(train.get_context().get_world_rank())).write_text(" ".join(map(str, epochs[0])))
-            train.report({}, checkpoint=train.Checkpoint.from_directory(directory))
-        return epochs[0]
-
-    result = TorchTrainer(loop, scaling_config=ScalingConfig(num_workers=2), run_config=_run(tmp_path)).fit()
-    assert result.checkpoint is not None
-    seen = " ".join(Path(result.checkpoint.path, rank).read_text() for rank in "01").split()
-    assert sorted(map(int, seen)) == list(range(20))
-
-
-def test_torch_without_a_gpu_says_so(tmp_path: Path) -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
-    scaling = ScalingConfig(num_workers=1, use_gpu=True)
-    with pytest.raises(train.TrainingFailedError, match="Torch sees no CUDA device in this worker"):
-        TorchTrainer(_torch_digits, scaling_config=scaling, run_config=_run(tmp_path)).fit()
-    with pytest.raises(ValueError, match="backend='gluu'"):
-        TorchConfig(backend="gluu")
 
 
 def test_all_reduce_in_shared_memory(tmp_path: Path) -> None:
@@ -150,7 +50,9 @@ def test_all_reduce_in_shared_memory(tmp_path: Path) -> None:
             collective.all_reduce(np.ones((4, 4))[:, ::2])
         collective.barrier()
         if rank == 0:
-            with pytest.raises(ValueError, match=r"rank 0 has 32 bytes and rank 1 has 40"):
+            with pytest.raises(
+                ValueError, match=r"rank 0 is in all_reduce of float64\[4\] and rank 1 in all_reduce of float64\[5\]"
+            ):
                 collective.all_reduce(np.ones(4))
         else:
             collective.all_reduce(np.ones(5))
@@ -208,7 +110,8 @@ def _keras_digits(config: dict[str, Any]) -> Any:
         train.report({"epoch": 1, "loss": history.history["loss"][-1]})
     else:
         model = train.keras.prepare_model(make())
-        report = train.keras.ReportCheckpointCallback()
+        # Saving a model imports TensorFlow, whatever the backend: once is enough.
+        report = train.keras.ReportCheckpointCallback(checkpoint_every_epochs=config["saves_every"])
         model.fit(x[rows], y[rows], batch_size=share, shuffle=False, epochs=2, verbose=0, callbacks=[report])
     alone = make()
     alone.fit(x, y, batch_size=64, shuffle=False, epochs=2, verbose=0)
@@ -222,12 +125,17 @@ def _keras_digits(config: dict[str, Any]) -> Any:
 def test_keras_fit_on_two_workers_equals_one_on_the_global_batch(tmp_path: Path, backend: str) -> None:
     scaling = ScalingConfig(num_workers=2)
     result = KerasTrainer(
-        _keras_digits, backend=backend, train_loop_config={"kind": "own"}, scaling_config=scaling, run_config=_run(tmp_path)
+        _keras_digits,
+        backend=backend,
+        train_loop_config={"kind": "own", "saves_every": int(backend == "tensorflow")},
+        scaling_config=scaling,
+        run_config=_run(tmp_path),
     ).fit()
     assert result.returned < 1e-5
     assert result.metrics["epoch"] == 1
-    assert result.checkpoint is not None
-    assert os.path.exists(os.path.join(result.checkpoint.path, "model.keras"))
+    if backend == "tensorflow":
+        assert result.checkpoint is not None
+        assert os.path.exists(os.path.join(result.checkpoint.path, "model.keras"))
 
 
 @pytest.mark.slow
@@ -242,14 +150,48 @@ def test_keras_fit_works_under_multi_worker_mirrored_strategy(tmp_path: Path) ->
     assert result.returned < 1e-4
 
 
-def test_jax_sees_the_devices_of_all_workers(tmp_path: Path) -> None:
+def test_jax_on_two_workers_has_the_losses_of_one(tmp_path: Path) -> None:
+    """A jitted step over an array that lies on all workers' devices: JAX adds the gradients up across them."""
+
     def loop() -> Any:
         import jax
-        from jax.experimental import multihost_utils
+        import jax.numpy as jnp
+        from jax.sharding import Mesh, NamedSharding, PartitionSpec
+        from sklearn.datasets import load_digits
 
-        rank = train.get_context().get_world_rank()
-        everything = multihost_utils.process_allgather(np.array([rank + 1.0]))
-        return jax.process_count(), float(everything.sum())
+        context = train.get_context()
+        rank, world = context.get_world_rank(), context.get_world_size()
+        images, labels = load_digits(return_X_y=True)
+        x, y = (images / 16).astype(np.float32), labels.astype(np.int32)
+        mesh = Mesh(np.array(jax.devices()), ("rows",))
+        by_rows = NamedSharding(mesh, PartitionSpec("rows"))
+
+        @jax.jit
+        def step(weights: Any, images: Any, labels: Any) -> Any:
+            def loss_of(weights: Any) -> Any:
+                scores = jax.nn.log_softmax(images @ weights)
+                return -jnp.take_along_axis(scores, labels[:, None], 1).mean()
+
+            loss, gradient = jax.value_and_grad(loss_of)(weights)
+            return weights - 0.5 * gradient, loss
+
+        def curve(pick: Any) -> list[float]:
+            weights, losses = np.zeros((64, 10), np.float32), []
+            for number in range(10):
+                rows = slice(number * 64, (number + 1) * 64)
+                weights, loss = step(weights, pick(x[rows]), pick(y[rows]))
+                losses.append(float(loss))
+            return losses
+
+        share = 64 // world
+        together = curve(lambda part: jax.make_array_from_process_local_data(by_rows, part[rank * share : (rank + 1) * share]))
+        for loss in together:
+            train.report({"loss": loss})
+        return jax.process_count(), together, curve(lambda part: part)
 
     result = JaxTrainer(loop, scaling_config=ScalingConfig(num_workers=2), run_config=_run(tmp_path)).fit()
-    assert result.returned == (2, 3.0)
+    processes, together, alone = result.returned
+    assert processes == 2
+    assert together[-1] < together[0] / 2
+    np.testing.assert_allclose(together, alone, rtol=1e-4)
+    assert [row["loss"] for row in result.metrics_history] == together

@@ -254,6 +254,22 @@ def test_callbacks_write_csv_json_and_tensorboard(tmp_path: Path) -> None:
     assert values == pytest.approx(_curve(result))
 
 
+def test_a_run_is_logged_to_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow.tracking")
+    from skate.train.callbacks import MLflowLogger
+
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # Newer versions want a database.
+    uri = f"file:{tmp_path / 'mlruns'}"
+    logger = MLflowLogger(uri, "digits", log_checkpoint=True)
+    result = FunctionTrainer(_counting, train_loop_config={"lr": 0.5}, run_config=_run(tmp_path, callbacks=[logger])).fit()
+    client = mlflow.MlflowClient(uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"lr": "0.5"}
+    assert [one.value for one in client.get_metric_history(run.info.run_id, "value")] == pytest.approx(_curve(result))
+    assert "checkpoint/state" in [file.path for file in client.list_artifacts(run.info.run_id, "checkpoint")]
+
+
 def test_a_callback_that_raises_does_not_end_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     class Bad(train.callbacks.Callback):
         def on_report(self, row: Any) -> None:

@@ -64,6 +64,28 @@ def test_optuna_finds_more_than_its_first_suggestions(sampler: str) -> None:
     assert min(losses) < 1.5
 
 
+def test_cma_es_goes_downhill() -> None:
+    """By the package `cmaes`: the mean of its last suggestions is nearer to the valley than that of its first."""
+    searcher = OptunaSearch(sampler="cmaes", seed=1)
+    searcher.set_up({"x": tune.uniform(-10, 10), "nested": {"y": tune.uniform(-10, 10)}}, 80, "loss", "min")
+    losses = []
+    for number in range(80):
+        config = searcher.suggest(str(number))
+        assert config is not None
+        losses.append((config["x"] - 2) ** 2 + (config["nested"]["y"] + 3) ** 2)
+        searcher.observe(str(number), losses[-1])
+    assert sum(losses[-10:]) < sum(losses[:10]) / 20
+
+
+def test_a_missing_package_of_a_sampler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib import util
+
+    find = util.find_spec
+    monkeypatch.setattr(util, "find_spec", lambda name: None if name == "cmaes" else find(name))
+    with pytest.raises(ImportError, match=r"needs the package cmaes: pip install 'skate\[tune\]'"):
+        OptunaSearch(sampler="cmaes").set_up({"x": tune.uniform(0, 1)}, 1, "loss", "min")
+
+
 def test_optuna_goes_on_where_it_was() -> None:
     searcher = OptunaSearch(seed=0)
     searcher.set_up({"x": tune.loguniform(1e-3, 1)}, 5, "loss", "min")
