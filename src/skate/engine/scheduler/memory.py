@@ -1,7 +1,8 @@
 """Memory pressure: which worker ends, so that the machine does not.
 
 The newest lease whose tasks are tried again comes first: least work is lost, and the program does not see it. Then actors that start
-again, and last the tasks that are lost with their worker: an error in one of them beats a machine that stands still. One at a time: the next choice waits until the last victim's process is gone.
+again, then the tasks that are lost with their worker, and last the newest actor that does not start again: an error in one of them beats a machine
+that stands still, or a kernel that ends somebody at random. One at a time: the next choice waits until the last victim's process is gone.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def relieve(state: State, workers: WorkerPool, event: MemoryPressure) -> None:
         return
     used, limit = event.used_bytes / 1e9, event.limit_bytes / 1e9
     reason = (
-        f"the machine was short of memory ({used:.3g} of {limit:.3g} GB in use), and this worker had the newest task: it was ended to save the others. "
+        f"the machine was short of memory ({used:.3g} of {limit:.3g} GB in use), and this worker was the newest of those that could be ended: that saves the others. "
         "Let fewer tasks run at once (a larger num_cpus or memory= for each), or give them less to hold"
     )
     workers.stop(victim, "kill", reason, "oom")
@@ -33,4 +34,6 @@ def _choose_victim(state: State) -> Worker | None:
     for worker in reversed(state.workers.values()):
         if worker.actor is not None and worker.actor.restarts_left != 0 and not worker.stopping:
             return worker
-    return leases[0].worker if leases else None
+    if leases:
+        return leases[0].worker
+    return next((worker for worker in reversed(state.workers.values()) if worker.actor is not None and not worker.stopping), None)

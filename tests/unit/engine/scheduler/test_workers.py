@@ -154,6 +154,15 @@ def test_memory_pressure_prefers_an_actor_that_starts_again_to_a_task_that_does_
     assert rig.one(e.StopWorker).worker == actor_worker != final.worker
 
 
+def test_memory_pressure_ends_the_newest_actor_when_there_is_nothing_else(rig: Rig) -> None:
+    driver = rig.driver()
+    rig.living_actor(driver)
+    _, newest = rig.living_actor(driver)
+
+    rig.tell(0, e.MemoryPressure(95 * 10**9, 100 * 10**9))
+    assert rig.one(e.StopWorker).worker == newest
+
+
 def test_a_job_takes_its_workers_actors_and_groups_along(rig: Rig) -> None:
     driver, other = rig.driver(), rig.driver()
     grant = rig.lease(driver)
