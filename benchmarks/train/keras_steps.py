@@ -1,12 +1,48 @@
-"""Steps/s of Keras 3 `fit` on TensorFlow, two workers: KerasTrainer (skate's all-reduce) beside MultiWorkerMirroredStrategy."""
+"""Steps/s of Keras `fit` on TensorFlow, two workers with 64 rows each: `python -m benchmarks.train.keras_steps skate|mirrored|legacy|single`.
+
+skate: KerasTrainer (Keras 3, skate's all-reduce). mirrored: TensorFlowTrainer (Keras 3, repaired, MultiWorkerMirroredStrategy). legacy: two plain
+processes with the package tf-keras and MultiWorkerMirroredStrategy, no skate at all. single: one process with Keras 3, half the rows per step.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
 import time
 from typing import Any
 
-STEPS, BATCH = 300, 64
+STEPS, BATCH, ROUNDS = 300, 64, 3
+
+
+def measure(keras: Any, strategy: Any, prepare: Any) -> float:
+    """Trains an epoch to warm up, and then ROUNDS: the best one's steps per second."""
+    import contextlib
+
+    import numpy as np
+    import tensorflow as tf
+
+    x = np.random.default_rng(0).normal(size=(STEPS * BATCH, 64)).astype("float32")
+    y = np.zeros(STEPS * BATCH, "int32")
+    with strategy.scope() if strategy is not None else contextlib.nullcontext():
+        layers = [keras.Input((64,)), keras.layers.Dense(128, activation="relu"), keras.layers.Dense(10)]
+        model = keras.Sequential(layers)
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    data: Any = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH)
+    if strategy is not None:
+        data = strategy.distribute_datasets_from_function(lambda context: data_of_worker)
+        data_of_worker = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH).repeat()
+    else:
+        data = data.repeat()
+    model = prepare(model)
+    times = []
+    for _ in range(1 + ROUNDS):
+        begun = time.perf_counter()
+        model.fit(data, epochs=1, steps_per_epoch=STEPS, verbose=0)
+        times.append(time.perf_counter() - begun)
+    return round(STEPS / min(times[1:]), 1)
 
 
 def loop(config: dict[str, Any]) -> float:
@@ -14,45 +50,59 @@ def loop(config: dict[str, Any]) -> float:
 
     strategy = tf.distribute.MultiWorkerMirroredStrategy() if config["mirrored"] else None
     import keras
-    import numpy as np
 
     from skate import train
 
-    x = np.random.default_rng(0).normal(size=(STEPS * BATCH, 64)).astype("float32")
-    y = np.zeros(STEPS * BATCH, "int32")
+    return measure(keras, strategy, (lambda model: model) if strategy is not None else train.keras.prepare_model)
 
-    def make() -> Any:
-        layers = [keras.Input((64,)), keras.layers.Dense(128, activation="relu"), keras.layers.Dense(10)]
-        model = keras.Sequential(layers)
-        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        return model
 
-    if strategy is not None:
-        with strategy.scope():
-            model = make()
-        data = train.tensorflow.prepare_dataset_shard(tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH), strategy)
-    else:
-        model = train.keras.prepare_model(make())
-        data = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH)
-    model.fit(data, epochs=1, verbose=0, steps_per_epoch=None)
-    begun = time.perf_counter()
-    model.fit(data, epochs=1, verbose=0)
-    return STEPS / (time.perf_counter() - begun)
+def one_of_two_legacy_processes() -> None:
+    import tensorflow as tf
+
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    import tf_keras
+
+    print("RESULT", json.dumps({"steps_per_s": measure(tf_keras, strategy, lambda model: model)}))
+
+
+def start_two_legacy_processes() -> None:
+    ports = []
+    for _ in range(2):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            ports.append(probe.getsockname()[1])
+    command = [sys.executable, "-m", "benchmarks.train.keras_steps", "legacy-process"]
+    processes = []
+    for index in range(2):
+        cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+        environment = {**os.environ, "TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})}
+        processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+    out, _ = processes[0].communicate()
+    processes[1].wait()
+    print(out, end="")
 
 
 def main() -> None:
+    kind = sys.argv[1]
+    if kind == "legacy-process":
+        one_of_two_legacy_processes()
+        return
+    if kind == "legacy":
+        start_two_legacy_processes()
+        return
+    if kind == "single":
+        import keras
+
+        print("RESULT", json.dumps({"steps_per_s": measure(keras, None, lambda model: model)}))
+        return
     from skate import train
 
     run = train.RunConfig(storage_path="/tmp/skate-bench", verbose=0)
+    trainer = train.KerasTrainer if kind == "skate" else train.TensorFlowTrainer
+    config = {"mirrored": kind == "mirrored"}
     scaling = train.ScalingConfig(num_workers=2)
-    own = train.KerasTrainer(loop, train_loop_config={"mirrored": False}, scaling_config=scaling, run_config=run).fit()
-    mirrored = train.TensorFlowTrainer(loop, train_loop_config={"mirrored": True}, scaling_config=scaling, run_config=run).fit()
-    print(
-        "RESULT",
-        json.dumps(
-            {"skate_steps_per_s": round(own.returned, 1), "mirrored_keras3_repaired_steps_per_s": round(mirrored.returned, 1)}
-        ),
-    )
+    result = trainer(loop, train_loop_config=config, scaling_config=scaling, run_config=run).fit()
+    print("RESULT", json.dumps({"steps_per_s": result.returned}))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,15 @@
-"""Runs the rows of this folder one after another and writes benchmarks/results/train.json: `python -m benchmarks.train.run_all [ROW …]`."""
+"""Runs a group of rows, in turn and several times, and writes their medians: `python -m benchmarks.train.run_all GROUP …`.
+
+benchmarks/results/train-GROUP.json has each run's figures too. Rows of a group are run one after another, round by round, so that a machine that gets slower
+for a while does so for all of them. What peers need (ray[train,tune], tf-keras) has to be importable: PYTHONPATH.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import time
@@ -12,45 +17,103 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-OUT = ROOT / "benchmarks" / "results" / "train.json"
+RESULTS = ROOT / "benchmarks" / "results"
+PYTHON = sys.executable
 STEPS = "benchmarks/train/torch_steps.py"
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", STEPS, "torchrun"]
-ROWS: dict[str, list[str]] = {
-    "steps, single process": [sys.executable, STEPS, "single"],
-    "steps, torchrun, 2 workers": TORCHRUN,
-    "steps, skate TorchTrainer, 2 workers": [sys.executable, STEPS, "skate"],
-    "steps, Ray TorchTrainer, 2 workers": [sys.executable, STEPS, "ray"],
-    "all-reduce, 2 workers": [sys.executable, "-m", "benchmarks.train.all_reduce"],
-    "recovery, 2 workers": [sys.executable, "-m", "benchmarks.train.recovery"],
-    "1,000 trials of 1 ms, skate": [sys.executable, "-m", "benchmarks.train.trials", "skate"],
-    "100 trials of 1 ms, Ray Tune": [sys.executable, "-m", "benchmarks.train.trials", "ray", "100"],
-    "Keras on TensorFlow, 2 workers": [sys.executable, "-m", "benchmarks.train.keras_steps"],
+TORCHRUN = [PYTHON, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", STEPS, "torchrun"]
+
+
+def _module(name: str, *arguments: str) -> list[str]:
+    return [PYTHON, "-m", f"benchmarks.train.{name}", *arguments]
+
+
+# Group → (rounds, row → command).
+GROUPS: dict[str, tuple[int, dict[str, list[str]]]] = {
+    "steps": (
+        5,
+        {
+            "torchrun, 2 workers": TORCHRUN,
+            "skate TorchTrainer, 2 workers": [PYTHON, STEPS, "skate"],
+        },
+    ),
+    "single": (3, {"one process": [PYTHON, STEPS, "single"]}),
+    "ray": (
+        1,
+        {
+            "Ray TorchTrainer, 2 workers": [PYTHON, STEPS, "ray"],
+            "skate TorchTrainer, 2 workers": [PYTHON, STEPS, "skate"],
+        },
+    ),
+    "all-reduce": (3, {"2 workers": _module("all_reduce")}),
+    "recovery": (3, {"2 workers": _module("recovery")}),
+    "trials": (
+        1,
+        {
+            "skate, 1,000 trials of 1 ms": _module("trials", "skate", "1000"),
+            "Ray Tune, 100 trials of 1 ms": _module("trials", "ray", "100"),
+        },
+    ),
+    "keras": (
+        2,
+        {
+            "skate KerasTrainer, 2 workers": _module("keras_steps", "skate"),
+            "Keras 3 repaired, MultiWorkerMirroredStrategy, 2 workers": _module("keras_steps", "mirrored"),
+            "tf-keras, MultiWorkerMirroredStrategy, 2 processes": _module("keras_steps", "legacy"),
+        },
+    ),
 }
 
 
+def run_row(command: list[str]) -> dict[str, Any]:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH")))),
+        "BENCH_STARTED_S": repr(time.time()),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    load = round(os.getloadavg()[0], 2)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    lines = [line.split("RESULT ", 1)[1] for line in done.stdout.splitlines() if "RESULT " in line]
+    found: dict[str, Any] = json.loads(lines[-1]) if lines else {"error": (done.stderr or done.stdout)[-800:]}
+    return {**found, "load_before": load}
+
+
+def median(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Median of each figure over the runs; of figures inside a figure too."""
+    found: dict[str, Any] = {}
+    for name, value in runs[0].items():
+        values = [run[name] for run in runs if name in run]
+        if isinstance(value, dict):
+            found[name] = median(values)
+        elif isinstance(value, int | float):
+            found[name] = round(statistics.median(values), 4)
+        else:
+            found[name] = value
+    return found
+
+
 def main() -> None:
-    rows = [name for name in ROWS if not sys.argv[1:] or any(word in name for word in sys.argv[1:])]
-    document: dict[str, Any] = json.loads(OUT.read_text()) if OUT.exists() else {"rows": {}}
-    for name in rows:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
-            "BENCH_STARTED_S": repr(time.time()),
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-        }
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        done = subprocess.run(ROWS[name], capture_output=True, text=True, cwd=ROOT, env=environment)
-        lines = [line.split("RESULT ", 1)[1] for line in done.stdout.splitlines() if "RESULT " in line]
-        found = json.loads(lines[-1]) if lines else {"error": (done.stderr or done.stdout)[-400:]}
-        command = " ".join(Path(part).name if part == sys.executable else part for part in ROWS[name])
-        document["rows"][name] = {**found, "command": command, "load": round(os.getloadavg()[0], 2)}
-        print(name, found, flush=True)
+    names = sys.argv[1:] or list(GROUPS)
+    for group in names:
+        rounds, rows = GROUPS[group]
+        runs: dict[str, list[dict[str, Any]]] = {row: [] for row in rows}
+        for _ in range(rounds):
+            for row, command in rows.items():
+                runs[row].append(run_row(command))
+                print(group, row, runs[row][-1], flush=True)
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
-        document |= {
+        shown = {
+            row: " ".join("python" if part == PYTHON else part for part in command).replace(f"{ROOT}/", "")
+            for row, command in rows.items()
+        }
+        document = {
+            "command": f"python -m benchmarks.train.run_all {group}",
+            "rows": {row: {"median": median(runs[row]), "runs": runs[row], "command": shown[row]} for row in rows},
             "commit": commit,
             "machine": f"{os.cpu_count()} CPUs, {platform.machine()}, Python {platform.python_version()}",
         }
-        OUT.write_text(json.dumps(document, indent=1) + "\n")
+        (RESULTS / f"train-{group}.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":

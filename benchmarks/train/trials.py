@@ -24,7 +24,7 @@ def main() -> None:
         import ray
         from ray import tune  # type: ignore[no-redef]
 
-        ray.init(log_to_driver=False)
+        ray.init(log_to_driver=False, include_dashboard=False)
         options = {"storage_path": "/tmp/ray-bench", "verbose": 0}
     started = time.perf_counter()
     results = tune.Tuner(

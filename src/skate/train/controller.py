@@ -382,9 +382,7 @@ class Controller:
         if _is_death(error):
             error = _named(error, f"worker {cause.rank} died: {_cause_of_death(error)}")
         lost = [member.worker for member in failed if _is_death(member.error)]
-        if isinstance(error, CheckpointError):
-            return _Failure(error, cause.rank, lost, may_retry=False)
-        return _Failure(error, cause.rank, lost)
+        return _Failure(error, cause.rank, lost, may_retry=not _is_of_disk(error))
 
     def _settle(self, failure: _Failure) -> None:
         """End the attempt for all: survivors leave their loops; those that do not are ended."""
@@ -469,7 +467,7 @@ class Controller:
         )
         hint = (
             "; FailureConfig(max_failures=…) would start again from it"
-            if limit == 0 and latest and not isinstance(error, CheckpointError)
+            if limit == 0 and latest and not _is_of_disk(error)
             else ""
         )
         return f"run {self._name!r} failed{tried}: {_line(error)}; {advice}{hint}"
@@ -544,6 +542,11 @@ def _error_of(ref: Any) -> BaseException | None:
     except (skate.exceptions.RayError, Exception) as error:
         return error
     return None
+
+
+def _is_of_disk(error: BaseException) -> bool:
+    """Whether a checkpoint could not be written, here or in a worker: the next attempt would meet the same full disk."""
+    return isinstance(error, CheckpointError) or isinstance(getattr(error, "cause", None), CheckpointError)
 
 
 def _is_death(error: BaseException | None) -> bool:

@@ -1,6 +1,6 @@
 """Schedulers: which trials go on, which end early, which change course. Pure: they hear of results and answer.
 
-    on_result(trial_id, result) → CONTINUE | STOP | Exploit(donor, config)          on_complete(trial_id)
+    on_result(trial_id, result) → CONTINUE | STOP | PAUSE | Exploit(donor, config)          on_complete(trial_id)          released() → paused ones
 
 Inside, values are "higher is better" (`_score` turns "min" around).
 """
@@ -22,6 +22,7 @@ from skate.tune import search_space as spaces
 class Decision(Enum):
     CONTINUE = "continue"
     STOP = "stop"
+    PAUSE = "pause"  # Ends for now; `released` says later whether it goes on from its checkpoint.
 
 
 CONTINUE, STOP = Decision.CONTINUE, Decision.STOP
@@ -59,6 +60,13 @@ class Scheduler:
 
     def on_complete(self, trial_id: str) -> None:
         pass
+
+    def released(self) -> dict[str, Decision]:
+        """Paused trials that now go on or end. Asked after each event."""
+        return {}
+
+    def close(self) -> None:
+        """No more trials will start, and those that live are paused."""
 
     def _score(self, result: Mapping[str, Any]) -> float:
         assert self.metric is not None
@@ -139,23 +147,112 @@ class ASHAScheduler(Scheduler):
 AsyncHyperBandScheduler = ASHAScheduler
 
 
+class _FullBracket:
+    """One bracket of HyperBand: its trials meet at each rung, and only the best 1/eta of them go on."""
+
+    def __init__(self, first_at: float, most: float, eta: float, size: int) -> None:
+        self.eta, self.most, self.size = eta, most, size
+        self.at = first_at  # The rung that the living are on their way to.
+        self.living: set[str] = set()
+        self.arrived: dict[str, float] = {}  # Trial → its score at this rung.
+        self.joined = 0
+        self.is_closed = False  # No more trials will join.
+
+    def join(self, trial_id: str) -> None:
+        self.living.add(trial_id)
+        self.joined += 1
+        self.is_closed = self.joined >= self.size
+
+    def leave(self, trial_id: str) -> None:
+        self.living.discard(trial_id)
+        self.arrived.pop(trial_id, None)
+
+    def halve(self) -> dict[str, Decision]:
+        """When all have arrived: who goes on to the next rung, and who ends. Empty while some are under way."""
+        if not self.is_closed or not self.arrived or set(self.arrived) != self.living:
+            return {}
+        best_first = sorted(self.arrived, key=lambda trial_id: (-self.arrived[trial_id], trial_id))
+        kept = set(best_first[: max(1, int(len(best_first) / self.eta))])
+        self.living, self.arrived = kept, {}
+        self.at = min(self.at * self.eta, self.most)
+        return {trial_id: CONTINUE if trial_id in kept else STOP for trial_id in best_first}
+
+
 @with_suggestions
-class HyperBandScheduler(ASHAScheduler):
-    """HyperBand (Li et al. 2016): brackets from "many trials, halved early" to "few trials, left alone". Trials do not wait for their bracket to be
-    full: the halving inside each is the asynchronous one, so nothing has to be paused."""
+class HyperBandScheduler(Scheduler):
+    """HyperBand (Li et al. 2016, algorithm 1): brackets from "many trials, halved early" to "few trials, left alone".
+
+    Synchronous: at a rung a trial waits for the others of its bracket: it is paused, and goes on from its checkpoint, so it needs some. Brackets are
+    filled one after the other, and begin anew when all are full. One that the trials do not fill is halved as it is. Without checkpoints, or where
+    workers must not wait for the slowest trial: `ASHAScheduler(brackets=…)`.
+
+    Args:
+        max_t: The time at which a trial ends in any case: R of the paper.
+        reduction_factor: Only the best 1/reduction_factor go on: η.
+    """
+
+    needs_checkpoints = True
+    asks = True
 
     def __init__(
-        self,
-        time_attr: str = "training_iteration",
-        metric: str | None = None,
-        mode: str | None = None,
-        max_t: float = 81,
-        reduction_factor: float = 3,
-    ) -> None:
-        brackets = 1
-        while reduction_factor**brackets <= max_t:
-            brackets += 1
-        super().__init__(time_attr, metric, mode, max_t, 1, reduction_factor, brackets)
+        self, time_attr: str = "training_iteration", metric: str | None = None, mode: str | None = None, max_t: float = 81, reduction_factor: float = 3,
+    ) -> None:  # fmt: skip
+        super().__init__(time_attr, metric, mode)
+        if not reduction_factor > 1:
+            raise ValueError(f"HyperBandScheduler: reduction_factor={reduction_factor!r} must be above 1")
+        if not max_t >= 1:
+            raise ValueError(f"HyperBandScheduler: max_t={max_t!r} must be at least 1")
+        self._max_t, self._eta = max_t, reduction_factor
+        self._brackets: list[_FullBracket] = []
+        self._of: dict[str, _FullBracket] = {}
+        self._verdicts: dict[str, Decision] = {}
+
+    def sizes(self) -> list[tuple[int, float]]:
+        """(trials, first rung) of each bracket."""
+        most = 0
+        while self._eta ** (most + 1) <= self._max_t:
+            most += 1
+        return [
+            (math.ceil((most + 1) / (skipped + 1) * self._eta**skipped), self._max_t / self._eta**skipped)
+            for skipped in range(most, -1, -1)
+        ]
+
+    def on_start(self, trial_id: str, config: Mapping[str, Any]) -> None:
+        if trial_id in self._of:
+            return
+        if not self._brackets or self._brackets[-1].is_closed:
+            size, first_at = self.sizes()[len(self._brackets) % len(self.sizes())]
+            self._brackets.append(_FullBracket(first_at, self._max_t, self._eta, size))
+        self._of[trial_id] = self._brackets[-1]
+        self._brackets[-1].join(trial_id)
+
+    def on_result(self, trial_id: str, result: Mapping[str, Any]) -> Decision | Exploit:
+        self.on_start(trial_id, {})
+        time, bracket = self._time(result), self._of[trial_id]
+        if time >= self._max_t:
+            return STOP
+        if time < bracket.at or trial_id not in bracket.living:
+            return CONTINUE
+        bracket.arrived[trial_id] = self._score(result)
+        verdicts = bracket.halve()
+        own = verdicts.pop(trial_id, Decision.PAUSE)  # The last one to come need not be paused.
+        self._verdicts |= verdicts
+        return own
+
+    def on_complete(self, trial_id: str) -> None:
+        bracket = self._of.get(trial_id)
+        if bracket is not None and trial_id in bracket.living:
+            bracket.leave(trial_id)
+            self._verdicts |= bracket.halve()
+
+    def released(self) -> dict[str, Decision]:
+        verdicts, self._verdicts = self._verdicts, {}
+        return verdicts
+
+    def close(self) -> None:
+        for bracket in self._brackets:
+            bracket.is_closed = True
+            self._verdicts |= bracket.halve()
 
 
 @with_suggestions

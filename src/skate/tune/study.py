@@ -2,7 +2,8 @@
 
 PENDING ─► RUNNING ─┬─► TERMINATED      ended by itself, by `stop`, or by the scheduler
    ▲                ├─► ERROR           after its last retry
-   └────────────────┘ failed and may be tried again; exploited another trial (PBT)
+   │                └─► PAUSED ─► TERMINATED     waits for the others of its bracket (HyperBand)
+   └────────────────┴───┘ failed and may be tried again; exploited another trial (PBT); released
 """
 
 from __future__ import annotations
@@ -88,6 +89,8 @@ class Study:
         self.trials: dict[str, TrialState] = {}
         self._pending: collections.deque[str] = collections.deque()
         self._exploiting: dict[str, Exploit] = {}
+        self._pausing: set[str] = set()  # Told to end for now; their runners have not said yet that they did.
+        self._verdicts: dict[str, Decision] = {}  # Of trials that are paused, or will be in a moment.
         self._runners: list[_Runner] = []
         self._journal = Journal(directory)
         self._entries: list[dict[str, Any]] = []
@@ -100,10 +103,21 @@ class Study:
 
     def resume(self) -> int:
         """Take in the journal of before; returns the number of trials that are not tried again."""
+        paused: set[str] = set()
         for entry in self._journal.read():
             note_entry(self.trials, entry)
-            if entry["kind"] == "report" and entry["id"] in self.trials:
-                self._feed_scheduler(self.trials[entry["id"]], entry["row"])
+            trial = self.trials.get(entry["id"])
+            if trial is None:
+                continue
+            if entry["kind"] == "new":
+                self._scheduler.on_start(trial.trial_id, trial.config)
+            elif entry["kind"] == "report":
+                paused.discard(trial.trial_id)
+                if self._feed_scheduler(trial, entry["row"]) is Decision.PAUSE:
+                    paused.add(trial.trial_id)
+            elif entry["kind"] == "end":
+                self._scheduler.on_complete(trial.trial_id)
+            self._verdicts |= self._scheduler.released()
         done = 0
         for trial in self.trials.values():
             is_done = trial.state in ("TERMINATED", "ERROR")
@@ -114,7 +128,10 @@ class Study:
                 done += 1
                 continue
             self._go_back(trial)
-            self._pending.append(trial.trial_id)
+            if trial.trial_id in paused and trial.checkpoint is not None:
+                trial.state = "PAUSED"
+            else:
+                self._pending.append(trial.trial_id)
         return done
 
     def run(self) -> None:
@@ -149,6 +166,7 @@ class Study:
     def _hand_out(self) -> None:
         """Give each runner that waits what it needs: answers, and trials."""
         is_over = self._time_budget_s is not None and time.monotonic() - self._started_s > self._time_budget_s
+        self._release(is_over=is_over)
         batch = self._batch_size()
         for runner in self._runners:
             if runner.ref is None:
@@ -252,16 +270,45 @@ class Study:
             return
         decision = self._scheduler.on_result(trial.trial_id, row)
         if isinstance(decision, Exploit):
-            donor = self.trials[decision.donor]
-            if donor.checkpoint is None:
-                raise ValueError(
-                    f"{type(self._scheduler).__name__}: trial {donor.trial_id} has no checkpoint to go on from: report(metrics, checkpoint=…), or a class "
-                    "with save_checkpoint"
-                )
+            self._need_checkpoint(self.trials[decision.donor])
             self._exploiting[trial.trial_id] = decision
+        elif decision is Decision.PAUSE:
+            self._need_checkpoint(trial)
+            self._pausing.add(trial.trial_id)
         runner.answers[trial.trial_id] = "continue" if decision is Decision.CONTINUE else "stop"
 
+    def _need_checkpoint(self, trial: TrialState) -> None:
+        if trial.checkpoint is None:
+            raise ValueError(
+                f"{type(self._scheduler).__name__}: trial {trial.trial_id} has no checkpoint to go on from: report(metrics, checkpoint=…), or a class "
+                "with save_checkpoint"
+            )
+
+    def _release(self, *, is_over: bool) -> None:
+        """Paused trials go on, or end, as the scheduler says."""
+        self._verdicts |= self._scheduler.released()
+        # Only where trials can be paused: this runs after each event, and there may be many trials.
+        paused = [trial for trial in self.trials.values() if trial.state == "PAUSED"] if self._scheduler.needs_checkpoints else []
+        if not paused:
+            return
+        is_idle = not any(runner.trials for runner in self._runners) and (is_over or not self._has_more())
+        if is_idle and not any(trial.trial_id in self._verdicts for trial in paused):
+            self._scheduler.close()
+            self._verdicts |= self._scheduler.released()
+        for trial in paused:
+            verdict = self._verdicts.pop(trial.trial_id, Decision.STOP if is_over and is_idle else Decision.PAUSE)
+            if verdict is Decision.CONTINUE and not is_over:
+                self._go_back(trial)
+                trial.state = "PENDING"
+                self._pending.append(trial.trial_id)
+            elif verdict is not Decision.PAUSE:
+                self._finish(trial)
+
     def _on_end(self, trial: TrialState) -> None:
+        if trial.trial_id in self._pausing:
+            self._pausing.discard(trial.trial_id)
+            trial.state = "PAUSED"
+            return
         exploit = self._exploiting.pop(trial.trial_id, None)
         if exploit is not None:
             donor = self.trials[exploit.donor]
@@ -273,6 +320,9 @@ class Study:
             trial.state = "PENDING"
             self._pending.append(trial.trial_id)
             return
+        self._finish(trial)
+
+    def _finish(self, trial: TrialState) -> None:
         trial.state = "TERMINATED"
         self._entries.append({"kind": "end", "id": trial.trial_id, "state": trial.state})
         self._scheduler.on_complete(trial.trial_id)
@@ -324,10 +374,9 @@ class Study:
         trial.rows = rows_until(trial.rows, trial.checkpoint_iteration)
         trial.row = trial.rows[-1] if trial.rows else {}
 
-    def _feed_scheduler(self, trial: TrialState, row: Mapping[str, Any]) -> None:
+    def _feed_scheduler(self, trial: TrialState, row: Mapping[str, Any]) -> Decision | Exploit:
         self._scheduler.on_start(trial.trial_id, trial.config)
-        if self._scheduler.asks:
-            self._scheduler.on_result(trial.trial_id, row)
+        return self._scheduler.on_result(trial.trial_id, row) if self._scheduler.asks else Decision.CONTINUE
 
     def _value(self, trial: TrialState) -> float | None:
         value = trial.row.get(self._metric) if self._metric else None

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import skate
+import skate.pandas as spd  # Here: what Polars keeps open is no leak of a test.
 from skate import train
 from skate.blocks import shards
 from skate.train import FailureConfig, FunctionTrainer, RunConfig, ScalingConfig
@@ -44,9 +45,7 @@ def _dataset(kind: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             parquet.write_table(table, path / "rows.parquet", row_group_size=9)
             return shards.read_parquet(path / "rows.parquet")
         case "skate.pandas":
-            import skate.pandas
-
-            return skate.pandas.DataFrame({"row": np.arange(ROWS), "double": np.arange(ROWS) * 2.0})
+            return spd.DataFrame({"row": np.arange(ROWS), "double": np.arange(ROWS) * 2.0})
     return {"row": np.arange(ROWS), "double": np.arange(ROWS) * 2.0}
 
 

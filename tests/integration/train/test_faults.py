@@ -47,7 +47,7 @@ _DIGITS = """
             gradient = x[rows].T @ (scores - y[rows]) / share
             collective.all_reduce(gradient, "mean")
             collective.all_reduce(loss, "mean")
-            weights -= 0.5 * gradient
+            weights -= gradient
             with tempfile.TemporaryDirectory() as directory:
                 kept = None
                 if step % 3 == 2 and rank == 0:
@@ -92,7 +92,7 @@ def test_a_run_whose_driver_was_killed_goes_on_with_the_same_curve(tmp_path: Pat
     assert reported < 25
     assert len(resumed) == 25
     np.testing.assert_allclose(resumed, undisturbed, rtol=1e-12)
-    assert resumed[-1] < resumed[0] / 2
+    assert resumed[-1] < 0.6 * resumed[0]
 
 
 # ---------------------------------------------------------------- with one engine for the rest
@@ -135,7 +135,7 @@ def _exceed_rlimit() -> None:
 
 def _eat_all_memory() -> None:
     eaten = [np.ones(100 << 17) for _ in range(9)]
-    time.sleep(60)
+    time.sleep(20)
     del eaten
 
 
@@ -220,9 +220,7 @@ def test_nan_that_comes_back_is_given_up_after_max_failures(engine: None, tmp_pa
         for step in range(start, 5):
             with tempfile.TemporaryDirectory() as directory:
                 Path(directory, "step").write_text(str(step + 1))
-                train.report(
-                    {"loss": float("nan") if step == 3 else 1.0}, checkpoint=train.Checkpoint.from_directory(directory)
-                )
+                train.report({"loss": float("nan") if step == 3 else 1.0}, checkpoint=train.Checkpoint.from_directory(directory))
             time.sleep(0.05)
 
     failure = FailureConfig(max_failures=2, nan_policy="restore")

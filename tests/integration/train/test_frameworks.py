@@ -173,7 +173,7 @@ def test_jax_on_two_workers_has_the_losses_of_one(tmp_path: Path) -> None:
                 return -jnp.take_along_axis(scores, labels[:, None], 1).mean()
 
             loss, gradient = jax.value_and_grad(loss_of)(weights)
-            return weights - 0.5 * gradient, loss
+            return weights - gradient, loss
 
         def curve(pick: Any) -> list[float]:
             weights, losses = np.zeros((64, 10), np.float32), []
@@ -192,6 +192,6 @@ def test_jax_on_two_workers_has_the_losses_of_one(tmp_path: Path) -> None:
     result = JaxTrainer(loop, scaling_config=ScalingConfig(num_workers=2), run_config=_run(tmp_path)).fit()
     processes, together, alone = result.returned
     assert processes == 2
-    assert together[-1] < together[0] / 2
+    assert together[-1] < 0.7 * together[0]
     np.testing.assert_allclose(together, alone, rtol=1e-4)
     assert [row["loss"] for row in result.metrics_history] == together

@@ -7,6 +7,7 @@ import os
 import signal
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,72 @@ def test_pbt_exchanges_checkpoints(tmp_path: Path) -> None:
     heights = sorted(result.metrics["height"] for result in results)
     assert heights[0] > 0.12 * 1.5  # By itself the worst would come to 0.12.
     assert len(list((tmp_path / "study" / "trial_00000").glob("checkpoint_*"))) <= 2
+
+
+_BRACKETS = {9: 5, 3: 6, 1: 6}  # max_t=9, factor 3, 17 trials: brackets of 9, 5 and 3; so many come to 9, 3 and 1 steps.
+
+
+def test_hyperband_halves_full_brackets(tmp_path: Path) -> None:
+    config = tune.TuneConfig("height", "max", scheduler=tune.HyperBandScheduler(max_t=9, reduction_factor=3))
+    space = {"lr": tune.grid_search([number / 100 for number in range(1, 18)])}
+    results = tune.Tuner(Climber, param_space=space, tune_config=config, run_config=_run(tmp_path)).fit()
+    assert Counter(result.metrics["training_iteration"] for result in results) == _BRACKETS
+    steps = {round(100 * result.config["lr"]): result.metrics["training_iteration"] for result in results}
+    assert {lr for lr, reached in steps.items() if reached == 9} == {
+        9,
+        14,
+        15,
+        16,
+        17,
+    }  # The best of each bracket; all of the last.
+    for result in results:  # A paused trial went on from its checkpoint: no step is missing or there twice.
+        assert [row["height"] for row in result.metrics_history] == pytest.approx(
+            [result.config["lr"] * (step + 1) for step in range(result.metrics["training_iteration"])]
+        )
+
+
+def test_a_hyperband_study_with_paused_trials_goes_on_after_the_driver_was_killed(tmp_path: Path) -> None:
+    program = """
+        import time
+        from collections import Counter
+        from pathlib import Path
+        from skate import tune
+        class Climber(tune.Trainable):
+            def setup(self, config):
+                self.lr, self.height = config["lr"], 0.0
+            def step(self):
+                time.sleep(0.02)
+                self.height += self.lr
+                return {"height": self.height}
+            def save_checkpoint(self, directory):
+                Path(directory, "height").write_text(str(self.height))
+            def load_checkpoint(self, directory):
+                self.height = float(Path(directory, "height").read_text())
+        if __name__ == "__main__":
+            results = tune.Tuner(
+                Climber, param_space={"lr": tune.grid_search([number / 100 for number in range(1, 18)])},
+                tune_config=tune.TuneConfig("height", "max", scheduler=tune.HyperBandScheduler(max_t=9, reduction_factor=3)),
+                run_config=tune.RunConfig(name="study", storage_path=".", verbose=0),
+            ).fit()
+            print(dict(sorted(Counter(one.metrics["training_iteration"] for one in results).items(), reverse=True)))
+    """
+    first = start_program(program, tmp_path)
+    journal = tmp_path / "study" / "journal.jsonl"
+    wait_until(lambda: journal.exists() and journal.read_text().count('"report"') >= 20, timeout_s=20)
+    first.kill()
+    first.communicate()
+    out, err = start_program(program, tmp_path).communicate(timeout=40)
+    assert out == f"{_BRACKETS}\n", err
+
+
+def test_hyperband_says_that_it_needs_checkpoints(tmp_path: Path) -> None:
+    def trial(config: dict[str, Any]) -> None:
+        for step in range(9):
+            tune.report({"loss": step})
+
+    config = tune.TuneConfig("loss", "min", num_samples=3, scheduler=tune.HyperBandScheduler(max_t=9))
+    with pytest.raises(ValueError, match="has no checkpoint to go on from: report"):
+        tune.Tuner(trial, tune_config=config, run_config=_run(tmp_path)).fit()
 
 
 def test_a_failed_trial_is_tried_again_from_its_checkpoint_and_the_others_go_on(tmp_path: Path) -> None:

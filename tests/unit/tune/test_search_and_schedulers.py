@@ -95,6 +95,42 @@ def test_optuna_goes_on_where_it_was() -> None:
     assert searcher.suggest("5") is None
 
 
+def test_hyperbands_brackets_are_those_of_the_paper() -> None:
+    assert tune.HyperBandScheduler(max_t=81).sizes() == [(81, 1), (34, 3), (15, 9), (8, 27), (5, 81)]
+
+
+def test_at_a_rung_a_trial_waits_for_its_bracket() -> None:
+    scheduler = tune.HyperBandScheduler(max_t=9)
+    scheduler.set_up("score", "max", {})
+
+    def at(step: int, trial: int) -> schedulers.Decision | schedulers.Exploit:
+        return scheduler.on_result(str(trial), {"training_iteration": step, "score": trial})
+
+    for trial in range(9):
+        scheduler.on_start(str(trial), {})
+    assert [at(1, trial) for trial in range(8)] == [schedulers.Decision.PAUSE] * 8
+    assert scheduler.released() == {}
+    assert at(1, 8) is schedulers.CONTINUE, "the last to come is the best: it is not paused at all"
+    released = scheduler.released()
+    assert {trial for trial, decision in released.items() if decision is schedulers.CONTINUE} == {"6", "7"}
+    assert len(released) == 8
+
+    scheduler.on_complete("8")  # It failed: the others do not wait for it.
+    assert at(3, 6) is schedulers.Decision.PAUSE
+    assert at(3, 7) is schedulers.CONTINUE
+    assert scheduler.released() == {"6": schedulers.STOP}
+
+
+def test_a_bracket_that_the_trials_do_not_fill_is_halved_as_it_is() -> None:
+    scheduler = tune.HyperBandScheduler(max_t=9)
+    scheduler.set_up("score", "max", {})
+    for trial in range(4):
+        scheduler.on_start(str(trial), {})
+        assert scheduler.on_result(str(trial), {"training_iteration": 1, "score": trial}) is schedulers.Decision.PAUSE
+    scheduler.close()
+    assert scheduler.released()["3"] is schedulers.CONTINUE
+
+
 def _curve(scheduler: schedulers.Scheduler, values: dict[str, float], steps: int) -> dict[str, int]:
     """Trials in step, each with a constant value; returns how far each came."""
     scheduler.set_up("score", "max", {})
