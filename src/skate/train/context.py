@@ -15,7 +15,10 @@ from typing import Any
 from skate.train import policy
 from skate.train.checkpoint import Checkpoint, CheckpointStore, add_files
 from skate.train.config import CheckpointConfig
-from skate.train.errors import GroupStopped
+from skate.train.errors import CheckpointError, GroupStopped
+
+_MAKE_ROOM_S = 5.0
+_DELETE_S = 0.5  # For deleting, once the checkpoint before is complete.
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,28 @@ class Session:
                 checkpoint = None
             else:
                 index = self._next_checkpoint
-                add_files(checkpoint.path, self._store.partial(index))
+                self._add_files(checkpoint.path, index)
                 self._next_checkpoint += 1
         with self._changed:
             self._iteration += 1
             self._rows.append(Row(self._iteration, values, index, time.time()))
             self._changed.notify_all()
+
+    def _add_files(self, source: str, index: int) -> None:
+        """Copy a checkpoint's files. A disk that is full may have room in a moment: the driver completes the one before this, and deletes older ones."""
+        import time
+
+        is_before_open, until_s = self._store.partial(index - 1).exists, time.monotonic() + _MAKE_ROOM_S
+        while True:
+            try:
+                return add_files(source, self._store.partial(index))
+            except CheckpointError:
+                now_s = time.monotonic()
+                if now_s > until_s or self.stop.is_set():
+                    raise
+                if not is_before_open():
+                    until_s = min(until_s, now_s + _DELETE_S)
+                time.sleep(0.05)  # Between looks at the disk.
 
     def take(self, timeout_s: float) -> list[Row]:
         """The reports since the last call; waits for one."""
