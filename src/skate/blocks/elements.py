@@ -156,3 +156,34 @@ class EachRow:
 
         self.frame.iloc[start:stop].apply(call, axis=1)
         return results
+
+
+@dataclass(frozen=True, slots=True)
+class EachGroup:
+    """A function of groups, of rows that are sorted by group; `start` and `stop` count groups.
+
+    Attributes:
+        rows: A plain DataFrame or Series.
+        edges: Where each group begins, and the end of the last.
+        names: The label of each group, which pandas gives to it as `name`.
+        is_transform: Results are for each row of the group, as arrays.
+    """
+
+    func: Callable[..., Any]
+    rows: Any
+    edges: Any
+    names: list[Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    is_transform: bool = False
+
+    def __call__(self, start: int, stop: int) -> list[Any]:
+        results = []
+        for place in range(start, stop):
+            group = self.rows.iloc[self.edges[place] : self.edges[place + 1]]
+            object.__setattr__(group, "name", self.names[place])
+            result = self.func(group, *self.args, **self.kwargs)
+            if self.is_transform:
+                result = type(group)(result, index=group.index).to_numpy()
+            results.append(result)
+        return results

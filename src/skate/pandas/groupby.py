@@ -194,6 +194,10 @@ class _Planned:
         return self._sk_become_pandas().size()
 
     def agg(self, func: Any = None, *args: Any, engine: Any = None, engine_kwargs: Any = None, **kwargs: Any) -> Any:
+        if callable(func) and engine is None and engine_kwargs is None:
+            made = udf.groupby_aggregate(self, func, args, kwargs)
+            if made is not NotImplemented:
+                return made
         if not args and engine is None and engine_kwargs is None:
             made = self._sk_agg(func, kwargs)
             if made is not NotImplemented:

@@ -9,8 +9,8 @@ A piece whose function raised or warned in a worker is done again here, in its t
 
 from __future__ import annotations
 
+import os
 import sys
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,13 +23,9 @@ from skate.progressing import DRAW_S, bar
 PIECE_S = 0.03  # Of work here between two looks at the workers.
 REMOTE_PIECE_S = 0.12
 WARM_S = 0.06  # Work that is left must be longer for workers that run already …
-COLD_S = 0.8  # … and for workers that have to be started and to import.
+COLD_S = 1.2  # … and for workers that have to be started and to import.
 BAR_AFTER_S = 1.0
 FIRST_ROWS = 64
-
-_evaluate_remotely: Any = None
-_pool_is_ready = threading.Event()
-_pool_is_starting = threading.Lock()
 
 
 def run(
@@ -50,6 +46,7 @@ def run(
     helpers: _Helpers | None = None
     can_help = True
     began = now = time.perf_counter()
+    spent_s = 0.0
     progress = _Bar(label, count, began)
     try:
         while low < high:
@@ -57,21 +54,24 @@ def run(
             done.append((low, pack(work(low, stop))))
             took, now = time.perf_counter() - now, time.perf_counter()
             low = stop
-            seconds_per_row = (now - began) / low
+            spent_s += took
+            seconds_per_row = spent_s / low
             left_s = (high - low) * seconds_per_row
             size = max(1, min(size * 4, int(PIECE_S / max(took / max(size, 1), 1e-9))))
             if helpers is None and can_help and left_s > WARM_S and now - began > WARM_S / 4:
-                if not _can_distribute():
-                    can_help = False
-                elif _pool_is_ready.is_set() and skate.is_initialized():
-                    try:
-                        helpers = _Helpers(make_sendable())
-                    except Exception:
+                try:
+                    if not _can_distribute():
                         can_help = False
-                elif left_s > COLD_S:
-                    _start_pool()
+                    elif _pool.is_ready():
+                        helpers = _Helpers(make_sendable())
+                    elif left_s > COLD_S or skate.is_initialized():
+                        _pool.start()
+                except Exception:  # There are no workers, or it can't be sent: all of it is done here.
+                    can_help = False
+                now = time.perf_counter()
             if helpers is not None:
                 high = helpers.feed(low, high, seconds_per_row)
+                now = time.perf_counter()
             progress.draw(low + (helpers.finished_rows if helpers is not None else 0), now)
         if helpers is not None:
             for start, stop, packed in helpers.rest(progress, low):
@@ -90,10 +90,7 @@ class _Helpers:
     """Pieces that workers have, from the end of the rows."""
 
     def __init__(self, sendable: Any) -> None:
-        global _evaluate_remotely
-        if _evaluate_remotely is None:
-            _evaluate_remotely = skate.remote(evaluate)
-        self.call = _evaluate_remotely
+        self.call = skate.remote(evaluate)
         self.work = skate.put(sendable)
         self.count = max(1, int(skate.cluster_resources().get("CPU", 1)) - 1)
         self.waiting: dict[Any, tuple[int, int]] = {}
@@ -149,25 +146,37 @@ def _can_distribute() -> bool:
     return shipping.is_driver() and shipping.processors() > 1
 
 
-def _start_pool() -> None:
-    """Start a session if there is none, and let a worker import what it needs, while this thread goes on."""
-    if _pool_is_ready.is_set() and skate.is_initialized():
-        return
-    if not _pool_is_starting.acquire(blocking=False):
-        return
+class _Pool:
+    """The workers of this program's session. Which session there is may change (`skate.shutdown()`), and so may the process (a fork)."""
 
-    def start() -> None:
-        try:
-            if not skate.is_initialized():
-                skate.init(log_to_driver=False)
-            skate.get([skate.remote(evaluate).remote(_nothing, 0, 1) for _ in range(max(1, shipping.processors() - 1))])
-            _pool_is_ready.set()
-        except Exception:
-            pass  # Then the work is done here.
-        finally:
-            _pool_is_starting.release()
+    def __init__(self) -> None:
+        self.session: Any = None
+        self.warming: list[Any] = []
 
-    threading.Thread(target=start, name="skate-pandas-start", daemon=True).start()
+    def is_ready(self) -> bool:
+        """Whether workers have imported what they need."""
+        if not skate.is_initialized() or self.session != _session():
+            return False
+        if self.warming:
+            _, self.warming = skate.wait(self.warming, num_returns=len(self.warming), timeout=0)
+        return not self.warming
+
+    def start(self) -> None:
+        """Begin to get ready; a session is started if there is none, which takes a moment."""
+        if skate.is_initialized() and self.session == _session():
+            return
+        if not skate.is_initialized():
+            skate.init(log_to_driver=False)
+        self.session = _session()
+        call = skate.remote(evaluate)
+        self.warming = [call.remote(_nothing, 0, 1) for _ in range(max(1, shipping.processors() - 1))]
+
+
+def _session() -> Any:
+    return os.getpid(), skate.get_runtime_context().get_session_name()
+
+
+_pool = _Pool()
 
 
 def _nothing(start: int, stop: int) -> list[Any]:
