@@ -48,6 +48,8 @@ class PlannedStr(_Planned):
         return kinds.is_str(dtype)
 
     def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, slice):
+            return self.slice(key.start, key.stop, key.step)
         return self._original(self._series)[key]
 
     def __iter__(self) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from skate.pandas import kinds
-from skate.pandas.nodes import Aggregate, Attached, Distinct, Filter, Join, Slice, Sort, Source, Table
+from skate.pandas.nodes import Aggregate, Attached, Distinct, Filter, Join, Slice, Sort, Source, Table, Top
 from skate.pandas.plan import Node, Plan
 from skate.pandas.settings import ROWS_MIN_DEFAULT, settings
 
@@ -95,6 +95,13 @@ class _Estimate:
                 terms = 1 + 0.5 * node.terms
                 self.pandas_ns += inside[0] * 1.5 * terms + rows * _columns(carried, _PANDAS_TAKE)
                 self.polars_ns += inside[0] * terms + rows * _columns(needed, _POLARS_TAKE)
+            case Top():
+                rows = min(inside[0], float(node.length))
+                first = _kind(node.key_dtypes[0])
+                more = len(node.key_dtypes) - 1
+                begin = _PANDAS_SORT["other" if more else first]
+                self.pandas_ns += inside[0] * (begin + _PANDAS_MORE_KEYS * more + _columns(carried, _PANDAS_SCATTER))
+                self.polars_ns += inside[0] * 8.0  # It keeps the first few only.
             case Sort():
                 rows = inside[0]
                 first = _kind(node.key_dtypes[0])
@@ -105,12 +112,6 @@ class _Estimate:
                 self.polars_ns += rows * (_POLARS_SORT[first] + _POLARS_MORE_KEYS * more + _columns(needed, _POLARS_SCATTER))
             case Slice():
                 rows = min(inside[0], float(node.length if node.length is not None else inside[0]))
-                before = node.inputs[0]
-                if isinstance(before, Sort) and rows < 0.05 * inside[0]:
-                    # Polars keeps the first few only.
-                    columns = [column.dtype for name, column in before.columns.items() if name in wanted]
-                    first = _kind(before.key_dtypes[0])
-                    self.polars_ns -= inside[0] * (_POLARS_SORT[first] + _POLARS_MORE_KEYS * (len(before.key_dtypes) - 1) + _columns(columns, _POLARS_SCATTER) - 8.0)  # fmt: skip
             case Distinct():
                 rows = inside[0] * 0.2
                 keys = len(node.keys)

@@ -16,7 +16,7 @@ import polars as pl
 
 from skate.pandas import costs, kinds, ledger
 from skate.pandas.exceptions import CheckError, FallbackError
-from skate.pandas.nodes import ParquetScan, Source, Table
+from skate.pandas.nodes import Aggregate, Filter, Join, ParquetScan, Slice, Sort, Source
 from skate.pandas.plain import PlainFrame, PlainSeries
 from skate.pandas.plan import Levels, Node, Plan, RowNumbers
 from skate.pandas.settings import settings
@@ -37,8 +37,14 @@ class Unlowered(Exception):
     """The plan can't be executed by Polars, for the reason given."""
 
 
-def collect(base: Node, exprs: dict[str, pl.Expr], *, ordered: bool = True) -> pl.DataFrame:
+def collect(base: Node, exprs: dict[str, pl.Expr], *, ordered: bool = True, keep: bool = False) -> pl.DataFrame:
     """The expressions over the rows of the base.
+
+    Args:
+        base: Makes the rows.
+        exprs: By the name of the result's column.
+        ordered: The rows must come in pandas' order.
+        keep: More will be asked of these rows, as after a reduction: what is costly about them is kept at once.
 
     Raises:
         Unlowered: This process can't execute plans, or Polars refused.
@@ -49,6 +55,8 @@ def collect(base: Node, exprs: dict[str, pl.Expr], *, ordered: bool = True) -> p
     for expr in exprs.values():
         roots.update(expr.meta.root_names())
     try:
+        if keep:
+            _keep_costly(base, frozenset(roots))
         frame = _lower(base, frozenset(roots), ordered)
         return frame.select(*(expr.alias(name) for name, expr in exprs.items())).collect()
     except pl.exceptions.PolarsError as error:
@@ -68,22 +76,27 @@ def _lower(base: Node, roots: frozenset[str], ordered: bool, *, count: bool = Tr
     order: dict[int, bool] = {base.id: ordered}
     reached: set[int] = {base.id}
     kept: set[int] = set()
+    sorted_after: dict[int, tuple[str, ...]] = {}
     for node in reversed(topological):
         if node.id not in reached:
             continue
-        wanted = needed[node.id]
         # Row numbers mean the order of rows.
-        in_order = order[node.id] or node.row_name in wanted
+        in_order = order[node.id] or node.row_name in needed[node.id]
         order[node.id] = in_order
-        if count and not isinstance(node, (Source, Table)):
-            node.runs += 1
-            if node.runs > 1 and node.inputs:
+        if node.inputs and (count or node.cached is not None):
+            node.runs += count
+            if _has(node, needed[node.id], in_order) or (count and node.runs > 1):
                 kept.add(node.id)
                 continue
-        for child, wants in zip(node.inputs, node.wants(wanted), strict=True):
+        if in_order and isinstance(node, Filter) and node.order_by is not None:
+            # The few rows that are left are sorted, and not all the groups that they come from.
+            sorted_after[node.id] = node.order_by
+            needed[node.id] |= frozenset(node.order_by)
+            in_order = order[node.id] = False
+        for child, wants, child_in_order in zip(node.inputs, node.wants(needed[node.id]), node.orders(in_order), strict=True):
             reached.add(child.id)
             needed[child.id] = needed.get(child.id, frozenset()) | wants
-            order[child.id] = order.get(child.id, False) or (in_order and node.keeps_order) or node.needs_order
+            order[child.id] = order.get(child.id, False) or child_in_order
     frames: dict[int, pl.LazyFrame] = {}
     for node in topological:
         if node.id not in reached:
@@ -91,31 +104,56 @@ def _lower(base: Node, roots: frozenset[str], ordered: bool, *, count: bool = Tr
         wanted = needed[node.id]
         plain = wanted - {node.row_name}
         if node.id in kept:
-            frame = _keep(node, plain)
+            frame = _keep(node, plain, order[node.id])
         else:
             frame = node.build([frames[child.id] for child in node.inputs], plain, order[node.id])
+            if node.id in sorted_after:
+                frame = frame.sort(sorted_after[node.id], nulls_last=True)
         if node.row_name in wanted:
             frame = frame.with_row_index(node.row_name)
         frames[node.id] = frame
     return frames[base.id]
 
 
-def _keep(node: Node, names: frozenset[str]) -> pl.LazyFrame:
-    """The node's rows from its cache, which is extended by the columns that it does not have yet (rows come in the same order each time)."""
+def _has(node: Node, names: frozenset[str], in_order: bool) -> bool:
+    """Whether the rows that were kept serve for these columns."""
     cached = node.cached
-    missing = [name for name in names if cached is None or name not in cached.columns]
-    if cached is None or missing:
-        runs, node.runs = node.runs, 0
-        wanted = frozenset(missing)
-        lowered = _lower(node, wanted, True)
-        if missing:
-            fresh = lowered.select(missing).collect()
+    return cached is not None and (names - {node.row_name}) <= set(cached.columns) and (node.is_cached_in_order or not in_order)
+
+
+def _keep(node: Node, names: frozenset[str], in_order: bool) -> pl.LazyFrame:
+    """The node's rows from its cache. Columns that it does not have yet are added: rows that are in order come in the same order again."""
+    if not _has(node, names, in_order):
+        cached = node.cached
+        can_be_extended = cached is not None and node.is_cached_in_order
+        present = frozenset() if cached is None else frozenset(cached.columns) - {"__none"}
+        wanted = names - present if can_be_extended else names | present
+        in_order = in_order or can_be_extended
+        node.cached = None
+        lowered = _lower(node, wanted, in_order, count=False)
+        if wanted:
+            fresh = lowered.select(sorted(wanted)).collect()
         else:  # Only the number of rows is asked for, and a frame without columns has none.
             fresh = pl.DataFrame({"__none": pl.repeat(None, lowered.select(pl.len()).collect().item(), eager=True)})
-        node.runs = runs
-        node.cached = fresh if cached is None else cached.hstack(fresh)
+        node.cached = cached.hstack(fresh) if cached is not None and can_be_extended else fresh
+        node.is_cached_in_order = in_order
     assert node.cached is not None
     return node.cached.lazy()
+
+
+def _keep_costly(base: Node, names: frozenset[str]) -> None:
+    """Keep what a reduction will compute and what follows it will most likely need again: the rows of a join, the groups of a groupby.
+
+    A sum over threads ends in other digits each time: `df[df.x == df.x.max()]` finds nothing unless both see the same sums.
+    """
+    node, is_filtered = base, False
+    while isinstance(node, (Filter, Sort, Slice)):
+        names = node.wants(names)[0]
+        is_filtered = is_filtered or isinstance(node, Filter)
+        node = node.inputs[0]
+    # A filter above a join is best pushed into it.
+    if isinstance(node, Aggregate) or (isinstance(node, Join) and not is_filtered and node.hoped):
+        _keep(node, (names | node.hoped) & node.columns.keys(), False)
 
 
 def _children_first(base: Node) -> list[Node]:

@@ -242,6 +242,25 @@ def is_in(column: Column, values: Any) -> Column | None:
     return Column(column.clean.is_in(series.implode()).fill_null(False), kinds.BOOL, is_heavy=heavy)
 
 
+MISSING: Any = object()  # `where` without a replacement.
+
+
+def where(column: Column, mask: Column, other: Any, *, negate: bool) -> Column | None:
+    """The column where the mask holds (or, negated, does not), elsewhere the scalar or a missing value."""
+    if other is MISSING:
+        if not kinds.can_be_missing(column.dtype):
+            return None
+        literal: pl.Expr | None = pl.lit(None, dtype=kinds.polars_dtype(column.dtype))
+    elif kinds.is_time(column.dtype) or (kinds.is_integer(column.dtype) and not isinstance(other, (int, np.integer))):
+        return None
+    else:
+        literal = literal_for(column.dtype, other)
+    if literal is None:
+        return None
+    choose = pl.when(~mask.expr if negate else mask.expr)
+    return Column(choose.then(column.expr).otherwise(literal), column.dtype, column.may_nan, column.is_heavy or mask.is_heavy)
+
+
 # ---------------------------------------------------------------- strings
 
 # A pattern of these means the same to Python's, RE2's and Rust's regular expressions.

@@ -12,13 +12,13 @@ import polars as pl
 from pandas.api.typing import DataFrameGroupBy, SeriesGroupBy
 
 from skate.pandas import expressions as ex, kinds, lazy, ledger, ops, udf
-from skate.pandas.nodes import Aggregate
+from skate.pandas.nodes import Aggregate, GroupHead, column_never_missing
 from skate.pandas.plain import PlainFrame, PlainSeries
 from skate.pandas.plan import Column, IndexSpec, Levels, Plan, RowNumbers
 from skate.pandas.warning_lines import counts_as_pandas
 
 _OWN = frozenset({
-    "sum", "mean", "min", "max", "count", "size", "nunique", "first", "last", "std", "var", "median", "agg", "aggregate", "apply", "transform",
+    "sum", "mean", "min", "max", "count", "size", "nunique", "first", "last", "std", "var", "median", "head", "agg", "aggregate", "apply", "transform",
     "__class__", "__dict__", "__getitem__", "__getattribute__", "__doc__", "__iter__", "__len__", "__repr__",
 })  # fmt: skip
 
@@ -107,9 +107,10 @@ class _Planned:
         selection = self._sk_selection
         is_series = selection is not None and not isinstance(selection, list) and not more.get("is_frame", False)
         if not options["as_index"]:
-            if any(name is None or name in columns for name in names):
+            labels = [(name, "") for name in names] if more.get("column_names") else list(names)
+            if any(name is None for name in names) or any(label in columns for label in labels):
                 return NotImplemented
-            columns = {**dict(zip(names, key_columns, strict=True)), **columns}
+            columns = {**dict(zip(labels, key_columns, strict=True)), **columns}
             index, is_series = RowNumbers(), False
         elif what == "size":
             is_series = True
@@ -232,8 +233,6 @@ class _Planned:
             if one:
                 wanted = [(name, self._sk_selection, name) for name in functions]
                 return self._sk_aggregate(wanted, "agg", lambda grouped: grouped.agg(functions), is_frame=True)
-            if not self._sk_options["as_index"]:
-                return NotImplemented
             many = [((label, name), label, name) for label in self._sk_labels() for name in functions]
             return self._sk_aggregate(many, "agg", lambda grouped: grouped.agg(functions), column_names=[None, None])
         if isinstance(func, dict) and func and not one:
@@ -245,13 +244,27 @@ class _Planned:
                 return self._sk_aggregate(
                     [(label, label, name) for label, name in spec.items()], "agg", lambda grouped: grouped.agg(spec)
                 )
-            if self._sk_options["as_index"] and all(
+            if all(
                 isinstance(names, list) and names and all(isinstance(name, str) and name != "size" for name in names)
                 for names in spec.values()
             ):
                 many = [((label, name), label, name) for label, names in spec.items() for name in names]
                 return self._sk_aggregate(many, "agg", lambda grouped: grouped.agg(spec), column_names=[None, None])
         return NotImplemented
+
+    def head(self, n: int = 5) -> Any:
+        plan = self._sk_plan
+        columns = [column for _, column in self._sk_keys]
+        is_whole = self._sk_selection is None and plan.is_complete and not any(self._sk_parts)
+        has_all_rows = not self._sk_options["dropna"] or all(column_never_missing(plan.base, column) for column in columns)
+        if is_whole and has_all_rows and type(n) is int and n > 0:
+            options = dict(self._sk_options)
+            node = GroupHead(plan.base, [column.clean for column in columns], n)
+            return ops.frame_result(
+                node, plan.columns, ops.filtered_index(plan), "groupby head", lambda: ops.result(plan).groupby(**options).head(n)
+            )
+        ops.leave(self._sk_frame, "groupby head")
+        return self._sk_become_pandas().head(n)
 
     # ------------------------------------------------------------- Python functions
 
@@ -324,7 +337,11 @@ def group(frame: Any, by: Any, options: dict[str, Any]) -> Any:
             return NotImplemented
     if not keys or len({label for label, _ in keys}) != len(keys):
         return NotImplemented
-    if any(isinstance(label, tuple) for label, _ in keys) or (not options["dropna"] and len(keys) > 1):
+    if any(isinstance(label, tuple) for label, _ in keys):
+        return NotImplemented
+    # A missing value in a level of a MultiIndex is not planned.
+    may_be_in_a_level = not options["dropna"] and options["as_index"] and len(keys) > 1
+    if may_be_in_a_level and not all(column_never_missing(plan.base, column) for _, column in keys):
         return NotImplemented
     made = object.__new__(PlannedFrameGroupBy)
     made.__dict__.update(

@@ -13,7 +13,7 @@ import polars as pl
 
 from skate.pandas import kinds
 from skate.pandas.exceptions import SourceChangedError
-from skate.pandas.plan import Column, Levels, Node, named_column, roots_of
+from skate.pandas.plan import Column, Levels, Node, hope_for, named_column, roots_of
 
 _NONE: frozenset[str] = frozenset()
 
@@ -268,28 +268,55 @@ class ParquetScan(Node):
 
 
 class Filter(Node):
+    """The rows that fulfil the predicate, if there is one, and each membership (`membership.py`)."""
+
     label = "filter"
 
-    def __init__(self, child: Node, predicate: pl.Expr) -> None:
+    def __init__(self, child: Node, predicate: pl.Expr | None, memberships: Sequence[Any] = ()) -> None:
         super().__init__(child.columns)
-        self.inputs = (child,)
+        self.inputs = (child, *(one.base for one in memberships))
         self.predicate = predicate
-        self._roots = frozenset((child.name,) if isinstance(child, Attached) else predicate.meta.root_names())
+        self.memberships = tuple(memberships)
+        self._roots = roots_of(one.tested for one in memberships)
+        if isinstance(child, Attached):
+            self._roots |= {child.name}
+        elif predicate is not None:
+            self._roots |= frozenset(predicate.meta.root_names())
         # For estimates: how many rows stay, if that is known, and how much there is to compute.
         self.selectivity = child.share if isinstance(child, Attached) else 0.3
         self.terms = 0 if isinstance(child, Attached) else len(self._roots)
 
+    @property
+    def order_by(self) -> tuple[str, ...] | None:
+        return self.inputs[0].order_by
+
+    def is_unique(self, names: frozenset[str]) -> bool:
+        return self.inputs[0].is_unique(names)
+
+    def orders(self, ordered: bool) -> tuple[bool, ...]:
+        return (ordered, *(False for _ in self.memberships))
+
     def wants(self, needed: frozenset[str]) -> tuple[frozenset[str], ...]:
-        return ((needed - {self.row_name}) | self._roots,)
+        return (needed - {self.row_name}) | self._roots, *(roots_of([one.values]) for one in self.memberships)
 
     def build(self, inputs: Sequence[pl.LazyFrame], needed: frozenset[str], ordered: bool) -> pl.LazyFrame:
-        return inputs[0].filter(self.predicate)
+        frame = inputs[0] if self.predicate is None else inputs[0].filter(self.predicate)
+        for one, values in zip(self.memberships, inputs[1:], strict=True):
+            how: Any = "anti" if one.is_negated else "semi"
+            order: Any = "left" if ordered else "none"
+            frame = frame.join(
+                values.select(one.values.clean.alias("__v")), left_on=one.tested.clean, right_on="__v", how=how,
+                nulls_equal=kinds.can_be_missing(one.tested.dtype), maintain_order=order,
+            )  # fmt: skip
+        return frame
 
     def never_missing(self, name: str) -> bool:
         return never_missing(self.inputs[0], name)
 
     def describe(self) -> str:
-        return f"filter {self.predicate}"
+        parts = [] if self.predicate is None else [str(self.predicate)]
+        parts += [f"{one.tested.expr} {'not ' * one.is_negated}among {one.values.expr}" for one in self.memberships]
+        return "filter " + " and ".join(parts)
 
 
 class Sort(Node):
@@ -300,27 +327,68 @@ class Sort(Node):
         self.inputs = (child,)
         self.key_dtypes = key_dtypes
         self.keys, self.descending, self.nulls_last = keys, descending, nulls_last
-        self._roots = roots_of(Column(key, None) for key in keys)
+        # Equal keys stay in their order: where that is known to be another sort, it need not be done apart.
+        sorted_by = {key.meta.output_name() for key in keys if key.meta.is_column()}
+        self.ties = None if child.order_by is None else [name for name in child.order_by if name not in sorted_by]
+        self._roots = roots_of(Column(key, None) for key in keys) | frozenset(self.ties or ())
 
     @property
     def needs_order(self) -> bool:
-        return True  # Equal keys stay in their order.
+        return self.ties is None
 
     @property
     def keeps_order(self) -> bool:
         return False
 
+    def is_unique(self, names: frozenset[str]) -> bool:
+        return self.inputs[0].is_unique(names)
+
     def wants(self, needed: frozenset[str]) -> tuple[frozenset[str], ...]:
         return ((needed - {self.row_name}) | self._roots,)
 
     def build(self, inputs: Sequence[pl.LazyFrame], needed: frozenset[str], ordered: bool) -> pl.LazyFrame:
-        return inputs[0].sort(self.keys, descending=self.descending, nulls_last=self.nulls_last, maintain_order=True)
+        ties = self.ties or []
+        return inputs[0].sort(
+            [*self.keys, *(pl.col(name) for name in ties)],
+            descending=[*self.descending, *(False for _ in ties)],
+            nulls_last=[*(self.nulls_last for _ in self.keys), *(True for _ in ties)],
+            maintain_order=self.ties is None,
+        )
 
     def never_missing(self, name: str) -> bool:
         return never_missing(self.inputs[0], name)
 
     def describe(self) -> str:
         return "sort by " + ", ".join(str(key) for key in self.keys)
+
+
+class Top(Sort):
+    """The first rows of a sort. Those that can't be among them, by the first key, are left out before the sort."""
+
+    label = "top"
+
+    def __init__(self, sort: Sort, length: int) -> None:
+        super().__init__(sort.inputs[0], sort.keys, sort.key_dtypes, sort.descending, sort.nulls_last)
+        self.carried = sort.carried
+        self.length = length
+
+    def build(self, inputs: Sequence[pl.LazyFrame], needed: frozenset[str], ordered: bool) -> pl.LazyFrame:
+        key, length = self.keys[0], self.length
+        name = key.meta.output_name() if key.meta.is_column() else None
+        frame = inputs[0]
+        if length and name in self.columns and kinds.is_number(self.columns[name].dtype):
+            if self.descending[0]:
+                may_be = key >= key.top_k(length).min()
+            else:
+                may_be = key <= key.bottom_k(length).max()
+            if kinds.can_be_missing(self.columns[name].dtype):
+                is_room = key.count() < length if self.nulls_last else pl.lit(True)
+                may_be = may_be.fill_null(False) | (key.is_null() & is_room)
+            frame = frame.filter(may_be)
+        return super().build([frame], needed, ordered).head(length)
+
+    def describe(self) -> str:
+        return f"first {self.length} rows by " + ", ".join(str(key) for key in self.keys)
 
 
 class Slice(Node):
@@ -346,6 +414,44 @@ class Slice(Node):
 
     def describe(self) -> str:
         return f"rows {self.offset} to {'the end' if self.length is None else self.offset + self.length}"
+
+
+class Sample(Slice):
+    """So many rows, whichever."""
+
+    label = "sample"
+
+    @property
+    def needs_order(self) -> bool:
+        return False
+
+
+class GroupHead(Node):
+    """The first rows of each group, where they are."""
+
+    label = "groupby head"
+
+    def __init__(self, child: Node, keys: list[pl.Expr], length: int) -> None:
+        super().__init__(child.columns)
+        self.inputs = (child,)
+        self.keys, self.length = keys, length
+        self._roots = roots_of(Column(key, None) for key in keys)
+
+    @property
+    def needs_order(self) -> bool:
+        return True
+
+    def wants(self, needed: frozenset[str]) -> tuple[frozenset[str], ...]:
+        return ((needed - {self.row_name}) | self._roots,)
+
+    def build(self, inputs: Sequence[pl.LazyFrame], needed: frozenset[str], ordered: bool) -> pl.LazyFrame:
+        return inputs[0].filter(pl.int_range(pl.len()).over(self.keys) < self.length)
+
+    def never_missing(self, name: str) -> bool:
+        return never_missing(self.inputs[0], name)
+
+    def describe(self) -> str:
+        return f"first {self.length} rows of each group of " + ", ".join(str(key) for key in self.keys)
 
 
 class Distinct(Node):
@@ -400,6 +506,15 @@ class Aggregate(Node):
         self.aggregations = tuple(aggregations)  # Their names in pandas, for estimates.
         self._by_order = by_order or not sort
         self._missing_keys = [i for i, key in enumerate(keys) if kinds.can_be_missing(key.dtype)]
+        self.hoped = frozenset(columns)
+        hope_for(child, roots_of(keys).union(*(names for _, _, names in results)))
+
+    @property
+    def order_by(self) -> tuple[str, ...] | None:
+        return tuple(f"k{i}" for i in range(len(self.keys))) if self.sort else None
+
+    def is_unique(self, names: frozenset[str]) -> bool:
+        return all(f"k{i}" in names for i in range(len(self.keys)))
 
     @property
     def needs_order(self) -> bool:
@@ -453,10 +568,11 @@ class Join(Node):
         self.left_columns, self.right_columns = left_columns, right_columns
         self.left_keys, self.right_keys, self.key_types = left_keys, right_keys, key_types
         self.how = how
+        plain = [key.expr.meta.output_name() for key in right_keys if key.expr.meta.is_column()]
+        self._is_right_unique = right.is_unique(frozenset(plain))
 
-    @property
-    def keeps_order(self) -> bool:
-        return True
+    def orders(self, ordered: bool) -> tuple[bool, ...]:
+        return ordered, ordered and not self._is_right_unique
 
     def wants(self, needed: frozenset[str]) -> tuple[frozenset[str], ...]:
         left = [column for i, column in enumerate(self.left_columns) if f"l{i}" in needed]
@@ -482,7 +598,7 @@ class Join(Node):
             and not (column_never_missing(self.inputs[0], a) or column_never_missing(self.inputs[1], b))
             for a, b in zip(self.left_keys, self.right_keys, strict=True)
         )
-        order: Any = "left_right" if ordered else "none"
+        order: Any = "none" if not ordered else "left" if self._is_right_unique else "left_right"
         return left.join(right, on=keys, how=self.how, nulls_equal=both_missing, maintain_order=order, coalesce=True)
 
     def never_missing(self, name: str) -> bool:
@@ -512,3 +628,17 @@ def column_never_missing(node: Node, column: Column) -> bool:
         return False
     name = column.roots()[0]
     return name in node.columns and never_missing(node, name)
+
+
+def unfiltered(node: Node) -> Node:
+    """The same rows and perhaps more, cheaper to make."""
+    while isinstance(node, (Filter, Sort, Slice, Distinct)):
+        node = node.inputs[0]
+    return node
+
+
+def unsorted(node: Node) -> Node:
+    """The same rows in another order."""
+    while isinstance(node, Sort) and not isinstance(node, Top):
+        node = node.inputs[0]
+    return node

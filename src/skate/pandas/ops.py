@@ -13,10 +13,24 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from skate.pandas import execute, expressions as ex, kinds, lazy, ledger
+from skate.pandas import execute, expressions as ex, kinds, lazy, ledger, membership
 from skate.pandas.costs import is_forced, rows_planned
 from skate.pandas.exceptions import FallbackError
-from skate.pandas.nodes import Attached, Distinct, Filter, Join, Slice, Sort, Source, column_never_missing
+from skate.pandas.membership import Mask, Membership
+from skate.pandas.nodes import (
+    Attached,
+    Distinct,
+    Filter,
+    Join,
+    Sample,
+    Slice,
+    Sort,
+    Source,
+    Top,
+    column_never_missing,
+    unfiltered,
+    unsorted,
+)
 from skate.pandas.plain import PlainFrame, PlainSeries
 from skate.pandas.plan import Column, IndexSpec, Levels, Node, Plan, RowNumbers
 from skate.pandas.settings import settings
@@ -127,7 +141,14 @@ def the_column(plan: Plan) -> Column:
 
 def same_rows(a: Plan, b: Plan) -> bool:
     """Whether two plans have the same rows in the same order with the same index, so that pandas would have nothing to align."""
-    return a.base is b.base and (a.index is b.index or a.index == b.index)
+    if a.base is not b.base:
+        return False
+    if isinstance(a.index, Levels) and isinstance(b.index, Levels):
+        return a.index is b.index or (
+            a.index.names == b.index.names
+            and all(x is y or x.expr.meta.eq(y.expr) for x, y in zip(a.index.columns, b.index.columns, strict=True))
+        )
+    return a.index == b.index
 
 
 def filtered_index(plan: Plan) -> IndexSpec:
@@ -162,7 +183,7 @@ def binary(kind: str, name: str, left: Any, right: Any) -> Any:
     elif left_plan is None:
         return NotImplemented
     else:
-        column = (ex.comparison if kind == "comparison" else ex.logical)(name, a, right if right_plan is None else b)
+        column = (ex.comparison if kind == "comparison" else _logical)(name, a, right if right_plan is None else b)
     if column is None:
         return NotImplemented
     label = left.name if left_plan is not None else right.name
@@ -176,6 +197,59 @@ def binary(kind: str, name: str, left: Any, right: Any) -> Any:
         return function(x, y)
 
     return series_result(plan, column, label, name, replay)
+
+
+def _logical(name: str, left: Column, right: Any) -> Column | None:
+    if name == "and_" and isinstance(right, Column) and kinds.is_bool(left.dtype) and kinds.is_bool(right.dtype):
+        mask = membership.both(left, right)
+        if mask is not None:
+            return mask
+    return ex.logical(name, left, right)
+
+
+def invert(series: Any) -> Any:
+    def make(column: Column) -> Column | None:
+        negated = membership.negated(column) if isinstance(column, Mask) else None
+        return ex.invert(column) if negated is None else negated
+
+    return elementwise(series, make, "~", lambda plain: ~plain)
+
+
+def where(series: Any, condition: Any, other: Any, *, negate: bool) -> Any:
+    """`where` and (negated) `mask` by a condition over the same rows, with a scalar or a missing value elsewhere."""
+    plan, test = plan_of(series), plan_of(condition) if isinstance(condition, PlainSeries) else None
+    if plan is None or test is None or not same_rows(plan, test):
+        return NotImplemented
+    column, mask = the_column(plan), the_column(test)
+    made = ex.where(column, mask, other, negate=negate) if kinds.is_bool(mask.dtype) else None
+    if made is None:
+        return NotImplemented
+    name = "mask" if negate else "where"
+
+    def replay() -> Any:
+        plain, plain_test = result(plan), result(test)
+        more = () if other is ex.MISSING else (other,)
+        return plain.mask(plain_test, *more) if negate else plain.where(plain_test, *more)
+
+    return series_result(plan, made, series.name, name, replay)
+
+
+def unique(series: Any) -> Any:
+    """The distinct values of a planned series in order of appearance, computed now."""
+    plan = lazy.planned(series)
+    if plan is None or execute.is_better_left_to_pandas(plan):
+        return NotImplemented
+    column = the_column(plan)
+    if not (kinds.is_number(column.dtype) or kinds.is_str(column.dtype)):
+        return NotImplemented
+    started = ledger.now()
+    try:
+        table = execute.collect(plan.base, {"values": column.clean.unique(maintain_order=True)})
+    except execute.Unlowered as reason:
+        ledger.fallback("unique", str(reason))
+        return NotImplemented
+    ledger.add(ledger.user_line(), "unique", "polars", ledger.now() - started, table.height, "")
+    return kinds.to_pandas_array(table["values"], column.dtype)
 
 
 def _same_name(a: Any, b: Any) -> bool:
@@ -202,29 +276,26 @@ def is_in(series: Any, values: Any) -> Any:
     plan = plan_of(series, "element")
     if plan is None:
         return NotImplemented
+    column = the_column(plan)
     if isinstance(values, PlainSeries):
-        column = the_column(plan)
         other = plan_of(values)
-        if other is None:
-            if values.dtype != column.dtype or values.hasnans:
-                return NotImplemented
-            found = kinds.to_polars(values.array._ndarray if hasattr(values.array, "_ndarray") else values.array, "values")
-        else:
-            # The values are few or are needed anyway: they are computed now.
-            candidate = the_column(other)
-            if candidate.dtype != column.dtype or isinstance(other.base, Source):
-                return NotImplemented
-            try:
-                found = execute.collect(other.base, {"values": candidate.clean}, ordered=False)["values"].unique()
-            except execute.Unlowered:
-                return NotImplemented
-            if found.null_count():
-                return NotImplemented
+        if values.dtype != column.dtype or kinds.is_bool(column.dtype):
+            return NotImplemented
+        if other is not None:
+            mask = Mask((Membership(column, other.base, the_column(other)),))
+            return series_result(plan, mask, series.name, "isin", lambda: result(plan).isin(result(other)))
+        if values.hasnans:
+            return NotImplemented
+        found = kinds.to_polars(values.array._ndarray if hasattr(values.array, "_ndarray") else values.array, "values")
         frozen = values.copy(deep=False)
         return elementwise(
             series, lambda column: ex.is_in(column, found), "isin", lambda plain: plain.isin(lazy.to_pandas(frozen))
         )
     if isinstance(values, np.ndarray) and values.ndim == 1:
+        if kinds.is_integer(column.dtype) and values.dtype == column.dtype:
+            frozen_values = values.copy()  # The caller may change his.
+            numbers = pl.Series("values", frozen_values)
+            return elementwise(series, lambda column: ex.is_in(column, numbers), "isin", lambda plain: plain.isin(frozen_values))
         values = values.tolist()
     if isinstance(values, list):
         values = list(values)  # The caller may change his.
@@ -262,7 +333,7 @@ def reduce(series: Any, name: str) -> Any:
     expr, dtype, _ = made
     started = ledger.now()
     try:
-        table = execute.collect(plan.base, {"value": expr, "rows": pl.len()}, ordered=False)
+        table = execute.collect(plan.base, {"value": expr, "rows": pl.len()}, ordered=False, keep=True)
     except execute.Unlowered as reason:
         ledger.fallback(name, str(reason))
         return NotImplemented
@@ -344,7 +415,11 @@ def filter_rows(plan: Plan, mask: Any, *, what: str = "filter") -> Any:
         column = the_column(other)
         if not kinds.is_bool(column.dtype):
             return NotImplemented
-        node = Filter(plan.base, column.expr)
+        if isinstance(column, Mask):
+            condition = None if column.condition is None else column.condition.expr
+            node = Filter(plan.base, condition, column.memberships)
+        else:
+            node = Filter(plan.base, column.expr)
 
         def mask_of() -> Any:
             return result(other)
@@ -479,7 +554,7 @@ def head(value: Any, n: Any) -> Any:
         return NotImplemented
     # The first rows keep their row numbers: pandas has RangeIndex(start, start + n) for them.
     made = Plan(
-        Slice(plan.base, 0, n),
+        Top(plan.base, n) if type(plan.base) is Sort else Slice(plan.base, 0, n),
         plan.columns,
         plan.index,
         lambda: result(plan).head(n),
@@ -565,21 +640,22 @@ def dropna(frame: Any, subset: Any, how: Any) -> Any:
     ):
         return NotImplemented
     present = [ex.is_missing(plan.columns[label], negate=True).expr for label in labels]
-    node = Filter(plan.base, pl.all_horizontal(present) if how == "any" else pl.any_horizontal(present))
+    predicate = pl.all_horizontal(present) if how == "any" else pl.any_horizontal(present)
+    node = Filter(plan.base, predicate)
     node.carried = carried(plan)
     node.selectivity = 0.9
     if isinstance(plan.index, RowNumbers):
-        return NotImplemented if isinstance(plan.base, Source) else _dropna_result(plan, node, labels, how)
-    return _dropna_result(plan, node, labels, how)
+        return NotImplemented if isinstance(plan.base, Source) else _dropna_result(plan, node, predicate, labels, how)
+    return _dropna_result(plan, node, predicate, labels, how)
 
 
-def _dropna_result(plan: Plan, node: Filter, labels: list[Any], how: str) -> Any:
+def _dropna_result(plan: Plan, node: Filter, predicate: pl.Expr, labels: list[Any], how: str) -> Any:
     # pandas keeps a RangeIndex when nothing was missing; that is only known afterwards.
     if isinstance(plan.index, RowNumbers) and not all(column_never_missing(plan.base, plan.columns[label]) for label in labels):
         try:
             counts = execute.collect(
                 plan.base,
-                {"rows": pl.len(), "kept": node.predicate.sum()},
+                {"rows": pl.len(), "kept": predicate.sum()},
                 ordered=False,
             )
         except execute.Unlowered:
@@ -714,14 +790,29 @@ def merge(left: Any, right: Any, how: Any, left_on: Any, right_on: Any, suffixes
     return frame_result(node, dict(zip(labels, columns, strict=True)), RowNumbers(), f"merge on {on_l}", replay)
 
 
+_SAMPLE_ROWS = 10_000
+
+
 def _all_match(node: Join) -> bool | None:
+    """Whether each left row finds a match. Most often the first rows tell, even against the right side without its filters."""
     keys = [f"k{i}" for i in range(len(node.left_keys))]
+
+    def side(columns: list[Column]) -> dict[str, pl.Expr]:
+        typed = zip(columns, node.key_types, strict=True)
+        return {f"k{i}": c.clean if t is None else c.clean.cast(t) for i, (c, t) in enumerate(typed)}
+
+    def is_matched(left: Node, right: Node) -> bool:
+        mine = execute.collect(left, side(node.left_keys), ordered=False)
+        theirs = execute.collect(right, side(node.right_keys), ordered=False)
+        if mine.height == _SAMPLE_ROWS:  # Polars keeps the smaller side in its table.
+            return bool(theirs.join(mine, on=keys, how="semi", nulls_equal=True).unique().height == mine.unique().height)
+        return bool(mine.join(theirs, on=keys, how="anti", nulls_equal=True).height == 0)
+
+    left, right = node.inputs
     try:
-        sides = [
-            execute.collect(base, {f"k{i}": c.clean if t is None else c.clean.cast(t) for i, (c, t) in enumerate(zip(on, node.key_types, strict=True))}, ordered=False)
-            for base, on in ((node.inputs[0], node.left_keys), (node.inputs[1], node.right_keys))
-        ]  # fmt: skip
-        return sides[0].join(sides[1], on=keys, how="anti", nulls_equal=True).height == 0
+        if not is_matched(Sample(unsorted(left), 0, _SAMPLE_ROWS), unfiltered(right)):
+            return False
+        return is_matched(left, right)
     except (execute.Unlowered, pl.exceptions.PolarsError):
         return None
 
@@ -735,8 +826,11 @@ def _whole_plan(frame: Any) -> Plan | None:
     if type(frame) not in lazy.ours:
         return None
     plan = plan_of(frame)
-    if plan is None and "_mgr" in frame.__dict__ and not frame.__dict__.get("_attrs") and frame._flags.allows_duplicate_labels:
-        plan = _resident_frame(frame)
+    state = frame.__dict__
+    if plan is None and "_mgr" in state and not state.get("_attrs") and frame._flags.allows_duplicate_labels:
+        plan = state.get("_sk_resident")
+        if plan is None or not plan.base.matches(state["_mgr"]):  # type: ignore[attr-defined]
+            plan = state["_sk_resident"] = _resident_frame(frame)
     return plan if plan is not None and plan.is_complete else None
 
 

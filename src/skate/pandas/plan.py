@@ -90,6 +90,8 @@ class Node:
         self.runs = 0
         self.cached: pl.DataFrame | None = None
         self.carried: list[Any] | None = None  # The dtypes of the columns that pandas would make here, for estimates.
+        self.is_cached_in_order = False
+        self.hoped: frozenset[str] = frozenset()  # Columns that a plan made so far will ask for, if it is executed.
         self.row_name = f"__row{self.id}"  # The number of a row, as a column that is made only if somebody asks for it.
 
     @property
@@ -101,6 +103,19 @@ class Node:
     def keeps_order(self) -> bool:
         """Whether the order of its rows is that of its first input."""
         return True
+
+    @property
+    def order_by(self) -> tuple[str, ...] | None:
+        """Columns that are unique together and whose ascending sort, missing values last, gives the order of its rows."""
+        return None
+
+    def is_unique(self, names: frozenset[str]) -> bool:
+        """Whether it is known that no two rows are equal in these columns."""
+        return False
+
+    def orders(self, ordered: bool) -> tuple[bool, ...]:
+        """Which inputs' rows have to be in order, so that its own are (if that is asked)."""
+        return tuple((ordered and self.keeps_order) or self.needs_order for _ in self.inputs)
 
     def wants(self, needed: frozenset[str]) -> tuple[frozenset[str], ...]:
         """Which columns of each input it needs to make `needed`."""
@@ -131,6 +146,15 @@ class Node:
 
 def roots_of(columns: Iterable[Column]) -> frozenset[str]:
     return frozenset(itertools.chain.from_iterable(column.roots() for column in columns))
+
+
+def hope_for(node: Node, names: frozenset[str]) -> None:
+    """Tell a node, and those below it that have the same columns, what will be asked of it."""
+    while True:
+        node.hoped |= names & node.columns.keys()
+        if not node.inputs or node.inputs[0].columns.keys() != node.columns.keys():
+            return
+        node = node.inputs[0]
 
 
 @dataclass(slots=True)

@@ -103,7 +103,7 @@ class Series(PlainSeries, metaclass=DropIn):
         return super()._logical_method(other, op)
 
     def __invert__(self) -> Any:
-        made = ops.elementwise(self, ex.invert, "~", lambda plain: ~plain)
+        made = ops.invert(self)
         return super().__invert__() if made is NotImplemented else made
 
     def __neg__(self) -> Any:
@@ -131,6 +131,25 @@ class Series(PlainSeries, metaclass=DropIn):
             low = self >= left if inclusive in ("both", "left") else self > left
             return low & (self <= right if inclusive in ("both", "right") else self < right)
         return super().between(left, right, inclusive=inclusive)
+
+    def where(self, cond: Any, other: Any = ex.MISSING, **kwargs: Any) -> Any:
+        return self._replaced("where", cond, other, kwargs)
+
+    def mask(self, cond: Any, other: Any = ex.MISSING, **kwargs: Any) -> Any:
+        return self._replaced("mask", cond, other, kwargs)
+
+    def _replaced(self, name: builtins.str, cond: Any, other: Any, kwargs: Any) -> Any:
+        if not kwargs and lazy.is_large(self):
+            made = ops.where(self, cond, other, negate=name == "mask")
+            if made is not NotImplemented:
+                return made
+            ops.leave(self, name)
+        more = () if other is ex.MISSING else (other,)
+        return getattr(super(), name)(cond, *more, **kwargs)
+
+    def unique(self) -> Any:
+        made = ops.unique(self)
+        return super().unique() if made is NotImplemented else made
 
     def isna(self) -> Any:
         made = ops.elementwise(self, ex.is_missing, "isna", lambda plain: plain.isna())
