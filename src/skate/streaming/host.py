@@ -14,7 +14,9 @@ from skate.streaming.sources.base import Split
 from skate.streaming.sources.splits import SplitReader
 from skate.streaming.subtask import Sending, Subtask
 
-LINGER_BOUNDED_S = 0.5  # How long a sender aggregates while records keep coming; idle, it sends at once.
+LINGER_BOUNDED_S = float(
+    "inf"
+)  # How long a sender aggregates while records keep coming: to the next barrier; idle, it sends at once.
 LINGER_S = 0.01
 
 

@@ -7,7 +7,7 @@ counts = Stream.from_text("articles/*.txt").flat_map(str.split).count_by().to_li
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -205,6 +205,33 @@ class Stream(Generic[T]):
         blocks = self._then(_Unkeyed())
         node = Node(WordCount(emit), inputs=[(blocks._node, "", KEY)])
         return Stream(node, self._extra, self._on_error)
+
+    def window_tables(
+        self,
+        window: Window,
+        *,
+        time: str,
+        keys: str | Sequence[str],
+        aggregates: Mapping[str, str | tuple[str, str]],
+        max_delay_s: float = 0.0,
+    ) -> Stream[dict[str, Any]]:
+        """Windows over records that are Arrow tables or Polars frames (`from_parquet(…, frames=True)`), by columnar kernels.
+
+        Args:
+            window: `Tumbling(…)`.
+            time: The column with the event time: seconds, or a timestamp.
+            keys: The columns that make the key.
+            aggregates: Name → "count", or ("sum" | "min" | "max" | "mean", column).
+            max_delay_s: How far tables may be out of order.
+
+        Returns:
+            A dict for each key and window: the key's columns, `start_s`, `end_s`, the aggregates.
+        """
+        from skate.streaming.operators.table_windows import TableTime, TableWindows
+
+        timed = self._then(TableTime(time, max_delay_s))
+        operator = TableWindows(window, [keys] if isinstance(keys, str) else keys, aggregates)
+        return Stream(Node(operator, inputs=[(timed._node, "", KEY)]), timed._extra, self._on_error)
 
     def top_k(self, k: int, *, by: Callable[[T], Any] | None = None, emit: str = "final") -> Stream[list[T]]:
         """One list of the k largest records, largest first."""

@@ -7,6 +7,7 @@ later than that is late. Processing time is the clock of the subtask that read t
 from __future__ import annotations
 
 import datetime
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -28,16 +29,14 @@ class EventTime(Operator):
         self.latest_s = NEVER
 
     def process(self, batch: Any, emit: Emit, port: int = 0) -> None:
-        times, failed = self.mapped(self._seconds, batch, emit)
+        times, failed = self.mapped(self.function, batch, emit)
+        values, keys = without(batch.values, failed) or [], without(batch.keys, failed)
+        if not (set(map(type, times)) == {float} and math.isfinite(sum(times))):
+            times, failed = self.mapped(_Seconds(times), Batch(values, None, keys, batch.origin), emit)
+            values, keys = without(values, failed) or [], without(keys, failed)
         if times:
             self.latest_s = max(self.latest_s, max(times))
-            emit(Batch(without(batch.values, failed) or [], times, without(batch.keys, failed), batch.origin))
-
-    def _seconds(self, record: Any) -> float:
-        moment = self.function(record)
-        if type(moment) is float:
-            return moment
-        return moment.timestamp() if isinstance(moment, datetime.datetime) else float(moment)
+            emit(Batch(values, times, keys, batch.origin))
 
     def watermark(self, time_s: float) -> float:
         return ALWAYS if time_s == ALWAYS else self.latest_s - self.max_delay_s
@@ -61,3 +60,17 @@ class ProcessingTime(Operator):
 
     def watermark(self, time_s: float) -> float:
         return ALWAYS if time_s == ALWAYS else self.clock()
+
+
+class _Seconds:
+    """The times of records, one after the other, as seconds."""
+
+    def __init__(self, moments: list[Any]) -> None:
+        self.moments = iter(moments)
+
+    def __call__(self, record: Any) -> float:
+        moment = next(self.moments)
+        seconds = moment.timestamp() if isinstance(moment, datetime.datetime) else float(moment)
+        if not math.isfinite(seconds):
+            raise ValueError(f"an event time must be finite, not {seconds}")
+        return float(seconds)

@@ -21,7 +21,8 @@ class FlatMap(Operator):
     def process(self, batch: Any, emit: Emit, port: int = 0) -> None:
         if batch.times is None and batch.keys is None:
             values: list[Any] = []
-            self._extend(values, batch, emit)
+            if self.function is not str.split or not _split_all(values, batch.values):
+                self._extend(values, batch, emit)
             if values:
                 emit(Batch(values, None, None, batch.origin))
             return
@@ -49,6 +50,15 @@ class FlatMap(Operator):
 
     def _listed(self, record: Any) -> list[Any]:
         return list(self.function(record))
+
+
+def _split_all(words: list[Any], lines: list[Any]) -> bool:
+    """`str.split` of all lines at once: halves the cost of a word count's mapper. False: a line is no string."""
+    try:
+        words.extend("\n".join(lines).split())
+    except TypeError:
+        return False
+    return True
 
 
 def _repeated(column: list[Any] | None, lists: list[list[Any]]) -> list[Any] | None:

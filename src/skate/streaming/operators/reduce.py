@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from skate.streaming.aggregates import Aggregate, Count
+from skate.streaming.aggregates import Aggregate, Count, add_counts
 from skate.streaming.batch import Batch, Partial
 from skate.streaming.operators.base import FAIL, Combiner, Emit, Operator, Owns
 
@@ -46,9 +46,7 @@ class Reduce(Operator):
     def _merge(self, content: dict[Any, Any]) -> None:
         state = self.state
         if type(self.aggregate) is Count:
-            get = state.get
-            for key, value in content.items():
-                state[key] = get(key, 0) + value
+            add_counts(state, content)
             return
         merge = self.aggregate.merge
         for key, value in content.items():
@@ -98,7 +96,7 @@ class _KeyCombiner(Combiner):
         if type(self.aggregate) is Count:
             self.state.update(batch.keys)  # type: ignore[arg-type]  # Counter.update counts, in C.
             return
-        state, add, start = self.state, self.aggregate.add, self.aggregate.start
+        state, add, start = self.state, self.aggregate.adder(), self.aggregate.start
         for index, (key, value) in enumerate(zip(batch.keys or (), batch.values, strict=True)):
             try:
                 state[key] = add(state[key] if key in state else start(), value)

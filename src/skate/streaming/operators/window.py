@@ -9,10 +9,11 @@ See Akidau et al., "The Dataflow Model" (2015).
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from skate.streaming.aggregates import Aggregate, Count
+from skate.streaming.aggregates import Aggregate, Count, add_counts
 from skate.streaming.batch import NEVER, Batch, Partial
 from skate.streaming.operators.base import FAIL, LATE, Combiner, Emit, Operator, Owns
 from skate.streaming.operators.reduce import OUTPUT_RECORDS, in_order
@@ -51,7 +52,7 @@ class WindowAggregate(Operator):
             return
         if batch.times is None:
             raise _no_times(self.name)
-        add, start, assign = self.aggregate.add, self.aggregate.start, self.window.assign
+        add, start, assign = self.aggregate.adder(), self.aggregate.start, self.window.assign
         corrected: set[tuple[Span, Any]] = set()
         late: list[int] = []
         for index, (key, value, time_s) in enumerate(zip(batch.keys, batch.values, batch.times, strict=True)):
@@ -89,9 +90,7 @@ class WindowAggregate(Operator):
             return
         state = self._state_of(span)
         if type(self.aggregate) is Count:
-            get = state.get
-            for key, value in content.items():
-                state[key] = get(key, 0) + value
+            add_counts(state, content)
         else:
             merge = self.aggregate.merge
             for key, value in content.items():
@@ -255,27 +254,42 @@ class _WindowCombiner(Combiner):
         if batch.times is None:
             raise _no_times(self.operator.name)
         self.records += len(batch)
-        spans, add, start, assign = self.spans, self.aggregate.add, self.aggregate.start, self.window.assign
-        is_count = type(self.aggregate) is Count
-        state: dict[Any, Any] = {}
-        low, high = 1.0, 0.0  # The window of the record before: mostly that of the next one.
-        is_tumbling = self.window.kind == "tumbling"
+        if self.window.kind == "tumbling":
+            self._add_tumbling(batch)
+            return
+        spans, add, start, assign = self.spans, self.aggregate.adder(), self.aggregate.start, self.window.assign
         for index, (key, value, time_s) in enumerate(zip(batch.keys or (), batch.values, batch.times, strict=True)):
-            if low <= time_s < high:
-                if is_count:
-                    state[key] = state.get(key, 0) + 1
-                    continue
-                windows: Any = ((low, high),)
-            else:
-                windows = assign(time_s)
-            for start_s, end_s in windows:
+            for start_s, end_s in assign(time_s):
                 state = spans.setdefault((end_s, start_s), {})
-                if is_tumbling:
-                    low, high = start_s, end_s
                 try:
                     state[key] = add(state[key] if key in state else start(), value)
                 except Exception as error:
                     self.operator.fault(error, value, batch, index, _nowhere)
+
+    def _add_tumbling(self, batch: Batch) -> None:
+        """A record belongs to one window: mostly that of the record before."""
+        times: list[float] = batch.times or []
+        keys: list[Any] = batch.keys or []
+        spans, add, start, assign = self.spans, self.aggregate.adder(), self.aggregate.start, self.window.assign
+        ((low, high),) = assign(times[0])
+        is_one_window = low <= min(times) and max(times) < high
+        state = spans.setdefault((high, low), {})
+        if is_one_window and type(self.aggregate) is Count:
+            counted: Counter[Any] = Counter(keys)
+            add_counts(state, counted)
+            return
+        records = enumerate(zip(keys, batch.values, times, strict=True))
+        while True:
+            index, value = 0, None
+            try:
+                for index, (key, value, time_s) in records:  # noqa: B007  # The one that raised is needed below.
+                    if not low <= time_s < high:
+                        ((low, high),) = assign(time_s)
+                        state = spans.setdefault((high, low), {})
+                    state[key] = add(state[key] if key in state else start(), value)
+                return
+            except Exception as error:
+                self.operator.fault(error, value, batch, index, _nowhere)
 
     def size(self) -> int:
         return sum(map(len, self.spans.values()))

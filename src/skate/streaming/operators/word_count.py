@@ -16,6 +16,7 @@ from skate.streaming.operators.base import Combiner, Emit, Operator, Owns
 from skate.streaming.operators.reduce import OUTPUT_RECORDS
 
 FRAMES_MAX = 16  # Added up when there are so many.
+COUNTED_BYTES = 4_000_000
 HASH_SEED = 20180601
 
 
@@ -31,7 +32,7 @@ class WordCount(Operator):
         self.frames: list[Any] = []
 
     def process(self, batch: Any, emit: Emit, port: int = 0) -> None:
-        frames = [batch.content] if isinstance(batch, Partial) else [count_block(block) for block in batch.values]
+        frames = [batch.content] if isinstance(batch, Partial) else [count_blocks(batch.values)]
         self.frames.extend(frames)
         if self.emits_updates:
             self._compact()
@@ -72,7 +73,7 @@ class WordCount(Operator):
                 continue
             frame = pl.read_ipc(io.BytesIO(state))
             if not is_same:
-                frame = frame.filter(place_expression(self.parallelism) == self.index)
+                frame = frame.filter(place_expression(["word"], self.parallelism) == self.index)
             self.frames.append(frame)
 
     def state_size(self) -> int:
@@ -80,15 +81,25 @@ class WordCount(Operator):
 
 
 class _WordCombiner(Combiner):
+    """Holds blocks until there are some MB: the fewer frames of counts, the fewer are added up."""
+
     def __init__(self) -> None:
-        self.blocks: list[bytes] = []
+        self.blocks: list[Any] = []
+        self.blocks_bytes = 0
         self.frames: list[Any] = []
         self.records = 0
 
     def add(self, batch: Batch) -> None:
-        for block in batch.values:
-            self.frames.append(count_block(block))
+        self.blocks.extend(batch.values)
+        self.blocks_bytes += sum(map(len, batch.values))
         self.records += len(batch)
+        if self.blocks_bytes >= COUNTED_BYTES:
+            self._count()
+
+    def _count(self) -> None:
+        if self.blocks:
+            self.frames.append(count_blocks(self.blocks))
+            self.blocks, self.blocks_bytes = [], 0
         if len(self.frames) >= FRAMES_MAX:
             self.frames = [_sum(self.frames)]
 
@@ -96,44 +107,56 @@ class _WordCombiner(Combiner):
         return sum(frame.height for frame in self.frames)
 
     def drain(self, place_of: Callable[[Any], int], places: int) -> list[Partial | None]:
+        self._count()
         if not self.frames:
             return [None] * places
         frame, records = _sum(self.frames), self.records
         self.frames, self.records = [], 0
-        if places == 1:
-            return [Partial(frame, records)]
-        placed = frame.with_columns(place_expression(places).alias("place"))
-        parts = placed.partition_by("place", as_dict=True, include_key=False)
-        return [Partial(parts[place,], records // places) if (place,) in parts else None for place in range(places)]
+        return split_by_place(frame, ["word"], places, records)
 
 
-def count_block(block: bytes | str) -> Any:
-    """A frame (word, count) of a block's words."""
+def count_blocks(blocks: Sequence[bytes | str]) -> Any:
+    """A frame (word, count) of the words of some blocks."""
     import polars as pl
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    data = block.encode() if isinstance(block, str) else block
+    data = [block.encode() if isinstance(block, str) else block for block in blocks]
     try:
-        text = pa.array([data], pa.large_binary()).cast(pa.large_utf8())
+        text = pa.array(data, pa.large_binary()).cast(pa.large_utf8())
     except pa.ArrowInvalid:
-        text = pa.array([data.decode("utf-8", "replace")], pa.large_utf8())
-    words = pc.ascii_split_whitespace(text).flatten()
-    counts = pc.value_counts(words)
+        text = pa.array([block.decode("utf-8", "replace") for block in data], pa.large_utf8())
+    counts = pc.value_counts(pc.ascii_split_whitespace(text).flatten())
     frame = pl.DataFrame({"word": pl.from_arrow(counts.field(0)), "count": pl.from_arrow(counts.field(1))})
     return frame.filter(pl.col("word") != "")
 
 
-def place_expression(places: int) -> Any:
-    """The place of each word. Polars' hash is the same in every process of one version; it need not agree with `place_of`."""
+def place_expression(keys: Sequence[str], places: int) -> Any:
+    """The place of each row. Polars' hash is the same in every process of one version; it need not agree with `place_of`."""
     import polars as pl
 
-    return (pl.col("word").hash(HASH_SEED) % 1024 * places // 1024).cast(pl.Int64)
+    return ((pl.col(keys[0]) if len(keys) == 1 else pl.struct(*keys)).hash(HASH_SEED) % 1024 * places // 1024).cast(pl.Int64)
+
+
+def split_by_place(frame: Any, keys: Sequence[str], places: int, records: int) -> list[Partial | None]:
+    """The rows that each place owns."""
+    if places == 1:
+        return [Partial(frame, records)]
+    placed = frame.with_columns(place_expression(keys, places).alias("__place"))
+    parts = placed.partition_by("__place", as_dict=True, include_key=False)
+    return [Partial(parts[place,], records // places) if (place,) in parts else None for place in range(places)]
+
+
+def add_up(frames: Sequence[Any], keys: Sequence[str], columns: Sequence[Any]) -> Any:
+    """Frames of partial results as one. The streaming engine groups three times as fast as the eager one here."""
+    import polars as pl
+
+    if len(frames) == 1:
+        return frames[0]
+    return pl.concat(frames).lazy().group_by(*keys).agg(*columns).collect(engine="streaming")
 
 
 def _sum(frames: Sequence[Any]) -> Any:
     import polars as pl
 
-    if len(frames) == 1:
-        return frames[0]
-    return pl.concat(frames).group_by("word").agg(pl.col("count").sum())
+    return add_up(frames, ("word",), [pl.col("count").sum()])

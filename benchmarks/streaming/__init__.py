@@ -1,0 +1,1 @@
+"""What streams cost, beside what people use today: `python -m benchmarks.streaming`."""
