@@ -24,6 +24,7 @@ from skate.streaming.sinks.iterator import IteratorSink
 from skate.streaming.snapshots import SnapshotStore
 from skate.streaming.supervisor import Supervisor
 
+CLOSE_S = 60.0  # How long leaving a loop over results waits for the stream to stop.
 DELIVERIES_MAX = 16  # Batches of results that wait for the program that iterates.
 
 
@@ -165,8 +166,9 @@ class RunningStream:
             if self._error is not None:
                 raise self._error
         finally:
-            self._stop.set()
             self._is_consumer_gone = True
+            self._stop.set()
+            self._thread.join(CLOSE_S)
 
     # ---------------------------------------------------------------- inside
 

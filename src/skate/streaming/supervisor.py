@@ -22,6 +22,7 @@ from skate.streaming.snapshots import Manifest, SnapshotStore
 from skate.streaming.worker import SubtaskId, Worker
 
 POLL_S = 30.0  # A report wakes the supervisor at once; this is how long a quiet poll lasts.
+SHUT_DOWN = "skate.shutdown() was called while the stream ran; stop it before: running.stop()"
 
 
 class WorkerDiedError(Exception):
@@ -63,6 +64,8 @@ class Supervisor:
             try:
                 return self._attempt(noticed_s)
             except WorkerDiedError as death:
+                if not skate.is_initialized():
+                    raise StreamError(SHUT_DOWN) from death
                 noticed_s = time.monotonic()
                 self.figures.restarts += 1
                 self.figures.last_failure = str(death)
@@ -72,6 +75,10 @@ class Supervisor:
                     raise StreamError(
                         f"workers died {self.figures.restarts} times; the last: {death}. restarts_max={self.restarts_max}"
                     ) from death
+            except Exception as error:
+                if skate.is_initialized():
+                    raise
+                raise StreamError(SHUT_DOWN) from error
             finally:
                 self._kill_all()
 
@@ -135,6 +142,8 @@ class Supervisor:
                 for worker in self.workers.values():
                     _control(worker.stop)
             ready, _ = skate.wait(list(polls), num_returns=1, timeout=0.2)
+            if not skate.is_initialized():  # The next call would start another engine.
+                raise WorkerDiedError("all of them")
             for ref in ready:
                 key = polls.pop(ref)
                 try:
@@ -214,6 +223,8 @@ class Supervisor:
             raise WorkerDiedError(str(error)) from error
 
     def _kill_all(self) -> None:
+        if not skate.is_initialized():
+            self.workers = {}
         for worker in self.workers.values():
             with contextlib.suppress(Exception):
                 skate.kill(worker)

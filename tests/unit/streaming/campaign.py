@@ -6,18 +6,23 @@ death another run continues. `python -m tests.unit.streaming.campaign 1000` runs
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import random
+import sqlite3
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
-from skate.streaming import Sliding, Stream, TextSink, Tumbling, storage
+from skate.streaming import Session, Sliding, Stream, TextSink, Tumbling, storage
 from skate.streaming.graph import Plan, make_plan
 from skate.streaming.in_process import InProcessRun
+from skate.streaming.sinks.kafka import KafkaSink
 from skate.streaming.snapshots import SnapshotStore
 from skate.streaming.stream import Sunk
+from tests.unit.streaming import fake_kafka
 
 DEATHS_MAX = 6
 
@@ -58,7 +63,7 @@ class Simulation:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.dice = random.Random(seed)
-        self.program = self.dice.choice([words, windows, sliding_windows, joined, lines_through])
+        self.program = self.dice.choice(list(OUTPUTS))
         self.deaths = 0
         self.faults = Faults(self.dice)
         self.rescalings = 0
@@ -66,7 +71,8 @@ class Simulation:
     def run(self, directory: Path) -> None:
         """Raises AssertionError if the output under faults is another one."""
         records = make_records(self.dice)
-        can_rescale = self.program is not lines_through  # The parts of a sink behind a source follow its splits.
+        # The parts of a sink behind a source follow its splits.
+        can_rescale = self.program not in (lines_through, rows_through, messages_through)
         parallelism = self.dice.randint(1, 3)
         expected = self._undisturbed(records, directory / "expected", parallelism)
         out, snapshots = directory / "out", directory / "snapshots"
@@ -97,20 +103,16 @@ class Simulation:
                     self.deaths += 1
         finally:
             storage.before_operation = None
-        got = output_of(out)
-        wanted = expected
-        if self.rescalings or self.program is joined:
-            got, wanted = (
-                {"all": b"\n".join(sorted(b"".join(got.values()).split(b"\n")))},
-                {"all": b"\n".join(sorted(b"".join(expected.values()).split(b"\n")))},
-            )
+        got, wanted = OUTPUTS[self.program](out), expected
+        if self.rescalings or self.program in (joined, table_rows):
+            got, wanted = sorted_lines(got), sorted_lines(expected)
         assert got == wanted, f"seed {self.seed}: the output of {self.program.__name__} differs after {self.deaths} deaths"
         left = [path.name for path in out.glob(".*")]
         assert not left, f"seed {self.seed}: {left} left in the output"
 
     def _undisturbed(self, records: list[tuple[float, str]], out: Path, parallelism: int) -> dict[str, bytes]:
         InProcessRun(plan_of(self.program(records, out), parallelism), None, epoch_steps=3).run()
-        return output_of(out)
+        return OUTPUTS[self.program](out)
 
     def _choose(self, n: int, death_rate: float) -> int:
         if self.dice.random() < death_rate:
@@ -118,8 +120,37 @@ class Simulation:
         return self.dice.randrange(n)
 
 
-def output_of(directory: Path) -> dict[str, bytes]:
+def text_of(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(directory.glob("part-*")) if path.stat().st_size}
+
+
+def parquet_of(directory: Path) -> dict[str, bytes]:
+    """The rows of each subtask, in their order: how many files they stand in depends on when snapshots were taken."""
+    import pyarrow.parquet as pq
+
+    parts: dict[str, bytes] = {}
+    for path in sorted(directory.glob("part-*.parquet")):
+        part = path.name.rsplit("-", 1)[0]
+        parts[part] = parts.get(part, b"") + b"".join(f"{row}\n".encode() for row in pq.read_table(path).to_pylist())
+    return parts
+
+
+def database_of(directory: Path) -> dict[str, bytes]:
+    with contextlib.closing(sqlite3.connect(directory / "out.db")) as connection:
+        return {"table": b"".join(f"{row}\n".encode() for row in connection.execute("SELECT word, count FROM words"))}
+
+
+def topic_of(directory: Path) -> dict[str, bytes]:
+    """What a reader keeps that leaves out messages whose `skate-sequence` it has seen."""
+    parts: dict[str, dict[bytes, bytes]] = {}
+    for message in fake_kafka.topics.get(str(directory), [[]])[0]:
+        ((_, sequence),) = message.headers()
+        parts.setdefault(sequence.split(b".")[0].decode(), {})[sequence] = message.value().encode()
+    return {part: b"\n".join(messages.values()) for part, messages in parts.items()}
+
+
+def sorted_lines(parts: dict[str, bytes]) -> dict[str, bytes]:
+    return {"all": b"\n".join(sorted(b"".join(parts.values()).split(b"\n")))}
 
 
 def plan_of(sunk: Sunk, parallelism: int) -> Plan:
@@ -168,6 +199,37 @@ def joined(records: list[tuple[float, str]], out: Path) -> Sunk:
 
 def lines_through(records: list[tuple[float, str]], out: Path) -> Sunk:
     return _source(records).filter(lambda record: len(record[1]) < 3).map(lambda record: record[1].upper()).to(TextSink(out))
+
+
+def rows_through(records: list[tuple[float, str]], out: Path) -> Sunk:
+    return _source(records).map(lambda record: {"time": record[0], "word": record[1]}).to_parquet(out)
+
+
+def parquet_windows(records: list[tuple[float, str]], out: Path) -> Sunk:
+    counts = _timed(records).key_by(lambda record: record[1]).window(Session(3.0)).count()
+    return counts.to_parquet(out)
+
+
+def table_rows(records: list[tuple[float, str]], out: Path) -> Sunk:
+    out.mkdir(exist_ok=True)
+    with contextlib.closing(sqlite3.connect(out / "out.db")) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS words (word TEXT, count INTEGER)")
+    counts = _source(records).count_by(lambda record: record[1])
+    return counts.map(lambda pair: {"word": pair[0], "count": pair[1]}).to_sql(f"sqlite:///{out}/out.db", "words")
+
+
+class _Client:
+    Producer = fake_kafka.Producer
+
+
+def messages_through(records: list[tuple[float, str]], out: Path) -> Sunk:
+    return _source(records).map(lambda record: f"{record[0]} {record[1]}").to(KafkaSink(str(out), servers="x", client=_Client))
+
+
+OUTPUTS: dict[Callable[[list[tuple[float, str]], Path], Sunk], Callable[[Path], dict[str, bytes]]] = {
+    words: text_of, windows: text_of, sliding_windows: text_of, joined: text_of, lines_through: text_of,
+    rows_through: parquet_of, parquet_windows: parquet_of, table_rows: database_of, messages_through: topic_of,
+}  # fmt: skip
 
 
 def run_seed(seed: int) -> Simulation:
