@@ -27,6 +27,7 @@ from skate.tune.journal import Journal
 from skate.tune.runner import Assignment, TrialRunner, Work, should_stop
 from skate.tune.schedulers import Decision, Exploit, Scheduler
 from skate.tune.search import Searcher
+from skate.tune.search_space import walk
 from skate.tune.table import LiveTable
 
 _WAIT_S = 0.5
@@ -448,13 +449,10 @@ def note_report(trial: TrialState, row: dict[str, Any], checkpoint: str | None) 
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Path → value: each setting is an axis of the page's parallel coordinates."""
     return {
-        name: _plain(value)
-        if isinstance(value, Mapping)
-        else value
-        if isinstance(value, int | float | str | bool | None)
-        else str(value)
-        for name, value in config.items()
+        path: value if isinstance(value, int | float | str | bool | None) else getattr(value, "__name__", str(value))
+        for path, value in walk(config)
     }
 
 

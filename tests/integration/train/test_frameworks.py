@@ -25,7 +25,8 @@ from skate.train import (
 
 @pytest.fixture(autouse=True, scope="module")
 def engine() -> Iterator[None]:
-    with skate.init(num_cpus=4, num_gpus=2):
+    # Once in the node, instead of in each worker. Not TensorFlow: a process that has imported it must not fork.
+    with skate.init(num_cpus=4, num_gpus=2, _preload=["torch", "torch._dynamo", "jax", "sklearn.datasets", "h5py", "optree"]):
         yield
 
 
@@ -113,6 +114,8 @@ def _keras_digits(config: dict[str, Any]) -> Any:
         # Saving a model imports TensorFlow, whatever the backend: once is enough.
         report = train.keras.ReportCheckpointCallback(checkpoint_every_epochs=config["saves_every"])
         model.fit(x[rows], y[rows], batch_size=share, shuffle=False, epochs=2, verbose=0, callbacks=[report])
+    if rank > 0:
+        return None
     alone = make()
     alone.fit(x, y, batch_size=64, shuffle=False, epochs=2, verbose=0)
     pairs = zip(model.get_weights(), alone.get_weights(), strict=True)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import signal
+import subprocess
+import sys
 import tempfile
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +21,7 @@ import pytest
 
 import skate
 from skate import train, tune
-from tests.integration.programs import start_program, wait_until
+from tests.integration.programs import REPOSITORY, start_program, wait_until
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -272,6 +277,58 @@ def test_a_metric_that_was_not_reported_is_told_with_those_that_were(tmp_path: P
     results = tune.Tuner(_square, param_space={"x": 1}, run_config=_run(tmp_path)).fit()
     with pytest.raises(tune.TuneError, match=r"no trial reported 'accuracy'.*loss"):
         results.get_best_result("accuracy", "max")
+
+
+def test_the_page_of_a_study_has_an_axis_for_each_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published: dict[tuple[str, str], Any] = {}
+    monkeypatch.setattr(skate, "publish", lambda kind, key, document: published.__setitem__((kind, key), document))
+
+    def trial(config: dict[str, Any]) -> dict[str, float]:
+        return {"loss": config["model"]["width"] * config["lr"]}
+
+    space = {"model": {"width": tune.grid_search([1, 2]), "kind": "mlp"}, "lr": 0.5, "function": len}
+    tune.Tuner(trial, param_space=space, tune_config=tune.TuneConfig("loss", "min"), run_config=_run(tmp_path)).fit()
+    document = published["tune", "study"]
+    assert (document["metric"], document["mode"], document["total"]) == ("loss", "min", 2)
+    assert [one["config"] for one in document["trials"]] == [
+        {"model/width": width, "model/kind": "mlp", "lr": 0.5, "function": "len"} for width in (1, 2)
+    ]
+    assert [one["metrics"]["loss"] for one in document["trials"]] == [0.5, 1.0]
+    json.dumps(document)
+
+
+def test_the_live_table_is_drawn_in_a_terminal(tmp_path: Path) -> None:
+    """In a terminal of its own: trials, their settings and the metric, while the study runs."""
+    program = """
+        import time
+        from skate import tune
+        def trial(config):
+            for step in range(5):
+                time.sleep(0.1)
+                tune.report({"loss": config["rate"] + step})
+        if __name__ == "__main__":
+            tune.Tuner(trial, param_space={"rate": tune.grid_search([1, 2, 3, 4])}, tune_config=tune.TuneConfig("loss", "min"),
+                run_config=tune.RunConfig(name="study", storage_path=".")).fit()
+    """
+    (tmp_path / "program.py").write_text(textwrap.dedent(program))
+    parent, child = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "COLUMNS": "100", "TERM": "xterm"}
+    process = subprocess.Popen(
+        [sys.executable, "program.py"], cwd=tmp_path, env=environment, stdin=child, stdout=child, stderr=child
+    )
+    os.close(child)
+    drawn = b""
+    while True:
+        try:
+            drawn += os.read(parent, 65536)
+        except OSError:  # The program has ended.
+            break
+    os.close(parent)
+    assert process.wait(20) == 0, drawn.decode()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn.decode())
+    assert "running" in text
+    assert "4 of 4 trials: 4 terminated" in text
+    assert "rate" in text and "loss" in text
 
 
 def test_the_command_prints_a_studys_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
