@@ -26,8 +26,9 @@ from skate.train.context import Assignment, Row
 from skate.train.errors import CheckpointError, NonFiniteMetricError, PeerLostError, TrainingFailedError, WorkerHungError
 from skate.train.framework import Framework
 from skate.train.group import WorkerGroup
-from skate.train.history import History
+from skate.train.history import History, numbers_of
 from skate.train.hosts import meeting_addresses
+from skate.train.page import training_page
 from skate.train.result import Result
 
 _POLL_S = 0.5  # A poll without a report answers after so long.
@@ -162,6 +163,7 @@ class Controller:
             self._attempt += 1
             if failure.error is not None:
                 self._failures += 1
+                self._last_error = _line(failure.error)
                 limit = self._run.failure_config.max_failures
                 if not failure.may_retry or not policy.may_retry(self._failures, limit):
                     return failure.error
@@ -480,6 +482,7 @@ class Controller:
             self._say(f"run.json could not be written: {error}")
 
     _state = "RUNNING"
+    _last_error = ""
 
     def _publish(self, *, is_forced: bool = False) -> None:
         now_s = time.monotonic()
@@ -487,18 +490,22 @@ class Controller:
             return
         self._published_s = now_s
         rows = self._history.rows
-        document = {
-            "state": self._state,
-            "framework": self._framework.name,
-            "workers": [{"rank": one.rank, "iteration": one.iteration, "done": one.is_done} for one in self._members],
-            "world_sizes": self._sizes,
-            "failures": self._failures,
-            "metrics": rows[-1] if rows else {},
-            "checkpoints": [
-                {"path": str(one.path), "iteration": one.iteration, "metrics": one.metrics} for one in self._store.stored
+        document = training_page(
+            state=self._state,
+            framework=self._framework.name,
+            workers=[
+                {"rank": one.rank, "reports": one.iteration, "state": "done" if one.is_done else "training"}
+                for one in self._members
             ],
-            "path": str(self._directory),
-        }
+            world_sizes=self._sizes,
+            failures=self._failures,
+            last_error=self._last_error,
+            metrics=rows[-1] if rows else {},
+            checkpoints=[
+                {"checkpoint": one.path.name, "report": one.iteration, **numbers_of(one.metrics)} for one in self._store.stored
+            ],
+            path=str(self._directory),
+        )
         skate.publish("training", self._name, document)
 
     def _tell(self, event: str, *args: Any) -> None:

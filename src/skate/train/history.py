@@ -71,8 +71,12 @@ def _line(row: Mapping[str, Any]) -> str:
 
 def publish_metrics(row: Mapping[str, Any], step: int, run: str) -> None:
     """Curves for the web UI. Nothing happens when nobody looks."""
-    numbers = {name: float(value) for name, value in row.items() if isinstance(value, int | float) and name not in _NOT_CURVES}
-    skate.report(numbers, step=step, run=run)
+    skate.report(numbers_of(row), step=step, run=run)
+
+
+def numbers_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics that are numbers, without the counters of every row."""
+    return {name: float(value) for name, value in row.items() if isinstance(value, int | float) and name not in _NOT_CURVES}
 
 
 _NOT_CURVES = frozenset({"training_iteration", "time_total_s", "timestamp"})
