@@ -146,22 +146,29 @@ class SharedMemoryGroup:
             buffer: In the first meeting of a call: its shape and dtype are compared. Ranks that disagree would otherwise add up garbage.
         """
         message = word if buffer is None else word + f"{buffer.dtype}{list(buffer.shape)}".encode()
+        rank = self.rank
         try:
-            for peer in self._peers.values():
+            for rank, peer in self._peers.items():  # noqa: B007  # The rank is for the error.
                 peer.send(message)
             for rank, peer in self._peers.items():
                 heard = peer.recv(_MESSAGE_BYTES)
                 if not heard:
-                    raise PeerLostError(
-                        f"rank {rank} is gone (it died, or left its loop); this operation of rank {self.rank} can't end"
-                    )
+                    raise PeerLostError(self._lost(rank, message))
                 if heard != message:
                     raise ValueError(
                         f"rank {self.rank} is in {_shown(message)} and rank {rank} in {_shown(heard)}: all ranks must make the same calls in the same "
                         "order, with buffers of the same shape and dtype"
                     )
+        except PeerLostError:
+            raise
         except OSError as error:
-            raise PeerLostError(f"a peer of rank {self.rank} is gone: {error}") from error
+            raise PeerLostError(self._lost(rank, message)) from error
+
+    def _lost(self, rank: int, message: bytes) -> str:
+        return (
+            f"rank {rank} is gone (it died, or left its loop: all ranks must make the same number of steps); {_shown(message)} of rank {self.rank} "
+            "can't end"
+        )
 
 
 def _check_is_writable(operation: str, buffer: np.ndarray[Any, Any]) -> None:

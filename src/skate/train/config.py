@@ -175,6 +175,18 @@ class RunConfig:
             elif not isinstance(value, kind):
                 raise TypeError(f"RunConfig: {name} must be a {kind.__name__}, not {type(value).__name__}")
 
+        callbacks: Any = self.callbacks  # Whatever the user gave.
+        if callbacks is None:
+            object.__setattr__(self, "callbacks", ())
+        elif not isinstance(callbacks, list | tuple):
+            raise TypeError(f"RunConfig: callbacks must be a list, such as [ProgressBar()], not {type(self.callbacks).__name__}")
+        for callback in callbacks or ():
+            if isinstance(callback, type) or not hasattr(callback, "on_report"):
+                hint = f"; write {callback.__name__}()" if isinstance(callback, type) else ""
+                raise TypeError(
+                    f"RunConfig: callbacks has {callback!r}, which is not an object of a class derived from Callback{hint}"
+                )
+
     @property
     def storage(self) -> Path:
         return Path(self.storage_path).expanduser().absolute() if self.storage_path else Path.home() / "skate_results"

@@ -163,13 +163,14 @@ class Controller:
             self._attempt += 1
             if failure.error is not None:
                 self._failures += 1
-                self._last_error = _line(failure.error)
+                self._last_error = _line(failure.error, failure.rank)
                 limit = self._run.failure_config.max_failures
                 if not failure.may_retry or not policy.may_retry(self._failures, limit):
+                    self._failed_rank = failure.rank
                     return failure.error
                 latest = self._store.latest
                 where = f"from {latest.path.name}" if latest else "from the start (there is no checkpoint yet)"
-                self._say(f"{_line(failure.error)}; going on {where}, failure {self._failures} of {'∞' if limit < 0 else limit}")
+                self._say(f"{self._last_error}; going on {where}, failure {self._failures} of {'∞' if limit < 0 else limit}")
                 self._tell("on_failure", failure.error, self._failures)
             latest = self._store.latest
             self._say_once(self._history.go_back_to(latest.iteration if latest else 0))
@@ -472,7 +473,7 @@ class Controller:
             if limit == 0 and latest and not _is_of_disk(error)
             else ""
         )
-        return f"run {self._name!r} failed{tried}: {_line(error)}; {advice}{hint}"
+        return f"run {self._name!r} failed{tried}: {_line(error, self._failed_rank)}; {advice}{hint}"
 
     def _set_state(self, state: str) -> None:
         self._state = state
@@ -483,6 +484,7 @@ class Controller:
 
     _state = "RUNNING"
     _last_error = ""
+    _failed_rank: int | None = None
 
     def _publish(self, *, is_forced: bool = False) -> None:
         now_s = time.monotonic()
@@ -597,15 +599,15 @@ def _named(error: BaseException, text: str) -> BaseException:
     return named
 
 
-def _line(error: BaseException) -> str:
-    """An error as one line: its last one that says something."""
+def _line(error: BaseException, rank: int | None = None) -> str:
+    """An error as one line: its last one that says something. With the rank of the worker that raised it."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, BaseException):
         error = cause
     text = " ".join(str(error).split())
     if isinstance(error, skate.exceptions.RayActorError | WorkerHungError | NonFiniteMetricError | CheckpointError):
         return text
-    return f"{type(error).__name__}: {text}"
+    return ("" if rank is None else f"worker {rank} raised ") + f"{type(error).__name__}: {text}"
 
 
 def _shown(resources: Mapping[str, float]) -> str:

@@ -70,6 +70,8 @@ class FunctionTrainer:
                 raise TypeError(f"{name}: {argument} must be a {kind.__name__}, not {type(value).__name__}")
         if train_loop_config is not None and not isinstance(train_loop_config, Mapping):
             raise TypeError(f"{name}: train_loop_config must be a dict, not {type(train_loop_config).__name__}")
+        if datasets is not None and not isinstance(datasets, Mapping):
+            raise TypeError(f"{name}: datasets must be a dict, such as {{'train': data}}, not {type(datasets).__name__}")
         self.train_loop_per_worker = train_loop_per_worker
         self.train_loop_config = dict(train_loop_config or {})
         self.scaling_config = scaling_config or ScalingConfig()
@@ -137,6 +139,9 @@ class FunctionTrainer:
         directory = run.storage / name
         try:
             directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"RunConfig: storage_path={str(run.storage)!r} can't be used: {error.strerror}") from error
+        try:
             state = json.loads((directory / "run.json").read_text(encoding="utf-8")).get("state")
         except FileNotFoundError:
             return name, directory

@@ -192,6 +192,8 @@ class TrialRunner:
             last = self._function(assignment.config)
             if isinstance(last, Mapping):
                 trial.report(last, None)
+            elif last is not None:
+                raise TypeError(f"a trial returns a dict of metrics, such as {{'loss': 0.5}}, or nothing, not {last!r}")
             end: tuple[str, str, Any, Any] = ("end", assignment.trial_id, time.monotonic() - started_s, trial.checkpoint)
         except StopTrial:
             end = ("end", assignment.trial_id, time.monotonic() - started_s, trial.checkpoint)

@@ -144,7 +144,7 @@ def randn(mean: float = 0.0, sd: float = 1.0) -> Normal:
 
 
 def choice(categories: Sequence[Any]) -> Choice:
-    return Choice(list(categories))
+    return Choice(_as_list("choice", categories))
 
 
 def sample_from(function: Callable[..., Any]) -> Computed:
@@ -153,9 +153,16 @@ def sample_from(function: Callable[..., Any]) -> Computed:
 
 def grid_search(values: Sequence[Any]) -> Grid:
     """Every value, with every combination of the other grids."""
-    if not values:
+    found = _as_list("grid_search", values)
+    if not found:
         raise ValueError("grid_search([]): there is nothing to search")
-    return Grid(list(values))
+    return Grid(found)
+
+
+def _as_list(function: str, values: Any) -> list[Any]:
+    if isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
+        raise TypeError(f"{function}() takes a list of values, such as {function}([1, 2]), not {values!r}")
+    return list(values)
 
 
 # ---------------------------------------------------------------- drawing

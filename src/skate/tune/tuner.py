@@ -19,6 +19,7 @@ from skate.train.checkpoint import Checkpoint, write_json
 from skate.train.config import RunConfig
 from skate.train.options import with_suggestions
 from skate.train.result import Result
+from skate.train.worker import takes_config
 from skate.tune import search_space as spaces
 from skate.tune.runner import Work
 from skate.tune.schedulers import FIFOScheduler, Scheduler
@@ -119,8 +120,9 @@ class ResultGrid:
                 scored.append((best(values), result))
         if not scored:
             names = sorted({name for result in self._results for name in result.metrics})
+            first = f", the first: {str(self.errors[0]).splitlines()[0]}" if self.errors else ""
             raise TuneError(
-                f"no trial reported {metric!r} as a number; reported: {', '.join(names) or 'nothing'}; failed trials: {self.num_errors}"
+                f"no trial reported {metric!r} as a number; reported: {', '.join(names) or 'nothing'}; failed trials: {self.num_errors}{first}"
             )
         return best(scored, key=lambda pair: pair[0])[1]
 
@@ -167,6 +169,11 @@ class Tuner:
     ) -> None:
         if not callable(trainable) and not hasattr(trainable, "with_config"):
             raise TypeError(f"Tuner: the trainable must be a function, a class or a trainer, not {trainable!r}")
+        if param_space is not None and not isinstance(param_space, Mapping):
+            raise TypeError(
+                f"Tuner: param_space must be a dict, such as {{'lr': tune.uniform(0, 1)}}, not {type(param_space).__name__}"
+            )
+        _check_trainable(unwrap_resources(trainable)[0])
         for argument, value, kind in (("tune_config", tune_config, TuneConfig), ("run_config", run_config, RunConfig)):
             if value is not None and not isinstance(value, kind):
                 raise TypeError(f"Tuner: {argument} must be a {kind.__name__}, not {type(value).__name__}")
@@ -325,6 +332,19 @@ def with_parameters(trainable: Any, **parameters: Any) -> Any:
 
 def unwrap_resources(trainable: Any) -> tuple[Any, dict[str, float] | None]:
     return (trainable.trainable, trainable.resources) if isinstance(trainable, WithResources) else (trainable, None)
+
+
+def _check_trainable(trainable: Any) -> None:
+    """Raise TypeError for what could not run, before anything starts."""
+    if isinstance(trainable, type):
+        if hasattr(trainable, "with_config"):
+            raise TypeError(
+                f"Tuner: {trainable.__name__} is a class: make the trainer first, {trainable.__name__}(train_loop, …)"
+            )
+        if not hasattr(trainable, "step"):
+            raise TypeError(f"Tuner: the class {trainable.__name__} must derive from tune.Trainable, and have a method step()")
+    elif not hasattr(trainable, "with_config") and not takes_config(trainable):
+        raise TypeError(f"Tuner: the trial {getattr(trainable, '__name__', trainable)}() must take one argument, the config")
 
 
 def _placement(trainable: Any, resources: dict[str, float] | None) -> tuple[dict[str, Any], int]:

@@ -91,7 +91,7 @@ def test_after_a_fault_the_curve_is_the_undisturbed_one(tmp_path: Path, fault: s
     ("fault", "words"),
     [
         ("kill", "worker 1 died: it was killed by signal 9 (SIGKILL)"),
-        ("raise", "ZeroDivisionError: by hand"),
+        ("raise", "worker 1 raised ZeroDivisionError: by hand"),
         ("hang", "worker 1 reported nothing for"),
         ("nan", "worker 1 reported value=nan (report 6)"),
     ],
@@ -192,6 +192,34 @@ def test_room_that_can_never_be_is_told_before_anything_starts(tmp_path: Path) -
         FunctionTrainer(_counting, scaling_config=ScalingConfig(num_workers=3, use_gpu=True), run_config=_run(tmp_path)).fit()
     with pytest.raises(ValueError, match="9 worker"):
         FunctionTrainer(_counting, scaling_config=ScalingConfig(num_workers=9), run_config=_run(tmp_path)).fit()
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "words"),
+    [
+        (lambda path: FunctionTrainer(_counting, datasets=[1]), TypeError, "datasets must be a dict"),
+        (lambda path: RunConfig(callbacks=train.callbacks.CSVLogger()), TypeError, "callbacks must be a list"),
+        (lambda path: RunConfig(callbacks=[train.callbacks.CSVLogger]), TypeError, r"write CSVLogger\(\)"),
+        (lambda path: FunctionTrainer(_counting, run_config=RunConfig(storage_path="/proc/x")).fit(), ValueError, "can't be used"),
+        (lambda path: FunctionTrainer(_counting, run_config=_run(path), datasets={"a": [1]}).fit(), TypeError, "dataset 'a': list is"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_before_anything_starts(tmp_path: Path, make: Any, kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=words):
+        make(tmp_path)
+
+
+def test_workers_that_make_different_numbers_of_steps_are_told(tmp_path: Path) -> None:
+    def loop() -> None:
+        import numpy as np
+
+        from skate.train import collective
+
+        for _ in range(3 + train.get_context().get_world_rank()):
+            collective.all_reduce(np.ones(3))
+
+    with pytest.raises(TrainingFailedError, match="left its loop: all ranks must make the same number of steps"):
+        FunctionTrainer(loop, scaling_config=ScalingConfig(num_workers=2), run_config=_run(tmp_path)).fit()
 
 
 def test_an_argument_that_does_not_exist_is_told_with_the_right_one() -> None:

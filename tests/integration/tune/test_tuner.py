@@ -279,6 +279,28 @@ def test_a_metric_that_was_not_reported_is_told_with_those_that_were(tmp_path: P
         results.get_best_result("accuracy", "max")
 
 
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: tune.Tuner(lambda: {"loss": 1}), "must take one argument, the config"),
+        (lambda: tune.Tuner(train.FunctionTrainer), "make the trainer first"),
+        (lambda: tune.Tuner(dict), "must derive from tune.Trainable"),
+        (lambda: tune.Tuner(_square, param_space=[1]), "param_space must be a dict"),
+        (lambda: tune.grid_search(3), r"grid_search\(\) takes a list"),
+        (lambda: tune.choice("adam"), r"choice\(\) takes a list"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_starts(make: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        make()
+
+
+def test_what_failed_is_told_where_the_best_is_asked_for(tmp_path: Path) -> None:
+    results = tune.Tuner(lambda config: 3.0, tune_config=tune.TuneConfig("loss", "min"), run_config=_run(tmp_path)).fit()
+    with pytest.raises(tune.TuneError, match="a trial returns a dict of metrics, such as"):
+        results.get_best_result()
+
+
 def test_the_page_of_a_study_has_an_axis_for_each_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     published: dict[tuple[str, str], Any] = {}
     monkeypatch.setattr(skate, "publish", lambda kind, key, document: published.__setitem__((kind, key), document))

@@ -20,12 +20,12 @@ def test_what_is_drawn_lies_in_its_domain(seed: int) -> None:
     assert tune.quniform(0, 1, 0.25).sample(dice) in (0, 0.25, 0.5, 0.75, 1)
     assert tune.randint(3, 5).sample(dice) in (3, 4)
     assert 1 <= tune.lograndint(1, 100).sample(dice) < 100
-    assert tune.choice("ab").sample(dice) in "ab"
+    assert tune.choice(["a", "b"]).sample(dice) in ("a", "b")
 
 
 def test_grids_are_combined_and_the_rest_is_drawn_each_time() -> None:
     searcher = GridAndRandom(seed=1)
-    space = {"a": tune.grid_search([1, 2]), "deep": {"b": tune.grid_search("xy"), "c": tune.uniform(0, 1)}, "d": 7}
+    space = {"a": tune.grid_search([1, 2]), "deep": {"b": tune.grid_search(["x", "y"]), "c": tune.uniform(0, 1)}, "d": 7}
     searcher.set_up(space, 2, None, "min")
     configs = [searcher.suggest(str(n)) for n in range(9)]
     assert configs[8] is None
