@@ -128,6 +128,32 @@ def test_backpressure_keeps_the_generator_near_its_consumer(tmp_path: Path) -> N
 
 
 @local_only
+def test_backpressure_of_an_async_actors_generator(tmp_path: Path) -> None:
+    """Held back, it still lets the actor's other calls run."""
+
+    @skate.remote
+    class Source:
+        @skate.method(_generator_backpressure_num_objects=2)
+        async def items(self, log: Path) -> Any:
+            for i in range(20):
+                with log.open("a") as file:
+                    file.write("x")
+                yield i
+
+        async def ping(self) -> str:
+            return "pong"
+
+    source = Source.remote()
+    items = source.items.remote(tmp_path / "log")
+    wait_until((tmp_path / "log").exists)
+    for taken, ref in enumerate(items):
+        assert skate.get(ref) == taken
+        assert skate.get(source.ping.remote(), timeout=20) == "pong"
+        assert len((tmp_path / "log").read_text()) <= taken + 4
+    assert taken == 19
+
+
+@local_only
 def test_a_generator_stops_when_nobody_wants_more(tmp_path: Path) -> None:
     @skate.remote(_generator_backpressure_num_objects=1)
     def endless(log: Path) -> Any:

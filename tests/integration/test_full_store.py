@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +19,7 @@ from skate.backends import current
 from skate.engine.spec import messages as m
 from skate.exceptions import ObjectStoreFullError
 from skate.state import list_objects
-from tests.integration.programs import run_program, wait_until
+from tests.integration.programs import REPOSITORY, assert_nothing_left, run_program, wait_until
 
 MB = 1_000_000
 
@@ -95,6 +100,78 @@ def test_a_full_disk_fails_the_put_and_loses_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "OutOfDiskError" in done.stdout
     assert "all there" in done.stdout
+
+
+def run_among_own_mounts(mounting: str, source: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program that sees file systems of its own. Needs the right to mount."""
+    (directory / "program.py").write_text(textwrap.dedent(source))
+    (directory / "run").mkdir(mode=0o700)
+    shell = ["unshare", "--mount", "sh", "-ec"]
+    if shutil.which("unshare") is None or subprocess.run([*shell, "mount -t tmpfs none /mnt"], capture_output=True).returncode:
+        pytest.skip("this process may not mount file systems")
+    return subprocess.run(
+        [*shell, f"{mounting}; exec {sys.executable} program.py"],
+        cwd=directory,
+        env={**os.environ, "XDG_RUNTIME_DIR": str(directory / "run"), "PYTHONPATH": str(REPOSITORY / "src")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_a_disk_that_is_really_full_fails_the_put_and_loses_nothing(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    done = run_among_own_mounts(
+        "mount -t tmpfs -o size=40m none disk",
+        """
+        import os
+        import numpy as np, skate
+        from skate.exceptions import OutOfDiskError
+
+        skate.init(num_cpus=1, object_store_memory=80_000_000, _spill_dir=os.path.abspath("disk"))
+        refs = []
+        try:
+            for i in range(20):
+                refs.append(skate.put(np.full(2_500_000, i, dtype=np.float64)))
+        except OutOfDiskError as error:
+            print(error, flush=True)
+        assert 3 <= len(refs) < 20, len(refs)
+        for i, ref in enumerate(refs):
+            array = skate.get(ref, timeout=30)
+            assert array[0] == array[-1] == i
+            del array
+        del refs[::2], ref
+        refs.append(skate.put(np.ones(2_500_000)))  # There is room again.
+        assert skate.get(refs[-1], timeout=30).sum() == 2_500_000
+        print("all there", len(os.listdir("disk")))
+        """,
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no space left on the spill directory" in done.stdout
+    assert "all there 0" in done.stdout, "and the file has no name"
+    assert_nothing_left(tmp_path)
+
+
+def test_a_container_without_shared_memory_is_no_different(tmp_path: Path) -> None:
+    done = run_among_own_mounts(
+        "mount -t tmpfs -o ro,size=4k none /dev/shm",
+        """
+        import os
+        import numpy as np, skate
+
+        try:
+            open("/dev/shm/x", "w")
+        except OSError:
+            print("no shared memory")
+        skate.init(num_cpus=2)
+        array = np.arange(5_000_000)
+        print(skate.get(skate.remote(lambda a: int(a.sum())).remote(skate.put(array)), timeout=30) == int(array.sum()))
+        """,
+        tmp_path,
+    )
+    assert (done.stdout, done.stderr) == ("no shared memory\nTrue\n", "")
+    assert_nothing_left(tmp_path)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,30 @@ def test_the_newest_retriable_task_goes_first_and_runs_again(tmp_path: Path) -> 
     old.with_suffix(".go").touch()
     new.with_suffix(".go").touch()
     assert skate.get([first, second], timeout=30) == [400 << 17, 300 << 17]
+
+
+@skate.remote
+class Hoarder:
+    def __init__(self, log: Path) -> None:
+        with log.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+
+    def eat(self, megabytes: int) -> int:
+        self.eaten = eat(megabytes)
+        time.sleep(60)
+        return len(self.eaten)
+
+    def ping(self) -> str:
+        return "pong"
+
+
+def test_an_actor_that_eats_everything_is_ended_and_restarted(tmp_path: Path) -> None:
+    actor = Hoarder.options(max_restarts=1).remote(tmp_path / "log")
+    with pytest.raises(skate.exceptions.ActorUnavailableError, match=r"(?s)Hoarder.*memory"):
+        skate.get(actor.eat.remote(700), timeout=30)
+    assert skate.get(actor.ping.remote(), timeout=20) == "pong"
+    assert len(set((tmp_path / "log").read_text().split())) == 2
+    with pytest.raises(skate.exceptions.OutOfMemoryError, match=r"(?s)Hoarder.*memory"):
+        skate.get(actor.eat.remote(700), timeout=30)
+    with pytest.raises(skate.exceptions.OutOfMemoryError, match="1 restarts were used up"):
+        skate.get(actor.ping.remote(), timeout=20)

@@ -602,7 +602,7 @@ class Shell:
     def _on_memory_pressure(self, used_bytes: int, limit_bytes: int) -> None:
         if not self._is_ending:
             self.log(f"memory pressure: {used_bytes:,} of {limit_bytes:,} bytes in use")
-            self._to_scheduler(e.MemoryPressure(used_bytes, limit_bytes))
+            self._to_scheduler(e.MemoryPressure(used_bytes, limit_bytes, *self.pool.largest()))
 
     def _on_environment(self, env: str, error: str) -> None:
         if not self._is_ending:

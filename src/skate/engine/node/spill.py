@@ -323,5 +323,5 @@ def _words(error: OSError) -> str:
     if error.errno == errno.EFAULT:  # What the kernel says when it finds no page for the arena's range.
         return "the machine has no memory for it"
     if error.errno == errno.ENOSPC:
-        return "no space left on the spill directory's disk; set spill_dir to a larger one, or drop ObjectRefs no longer needed"
+        return "no space left on the spill directory's disk; set skate.init(_spill_dir=…) to a larger one, or drop ObjectRefs no longer needed"
     return error.strerror or str(error)

@@ -19,6 +19,7 @@ import msgspec
 from skate.config import WORKER_EXIT_GRACE_S
 from skate.engine.node.logs import STDERR, STDOUT, KeptLines, WorkerLog
 from skate.engine.node.loop import Loop
+from skate.engine.node.memory_monitor import private_bytes
 from skate.engine.node.peers import Peer
 from skate.engine.node.worker_processes import (
     WorkerProcess,
@@ -198,6 +199,12 @@ class WorkerPool:
 
     def pids(self) -> Iterable[int]:
         return self._by_pid.keys()
+
+    def largest(self) -> tuple[int, int]:
+        """(number, bytes) of the worker with most memory of its own; (-1, 0) when there is none."""
+        sizes = ((private_bytes(pid), worker.number) for pid, worker in self._by_pid.items())
+        size, number = max(sizes, default=(0, -1))
+        return number, size
 
     @property
     def has_children(self) -> bool:

@@ -226,8 +226,8 @@ class Actors:
         assert actor.worker is not None
         self._state.commands.append(OpenActorChannel(actor.id, actor.incarnation, client, actor.worker.number))
 
-    def _tell(self, actor: Actor, state: str) -> None:
-        update = ActorUpdate(actor.id, state, actor.incarnation, "", "", b"")
+    def _tell(self, actor: Actor, state: str, kind: str = "", cause: str = "") -> None:
+        update = ActorUpdate(actor.id, state, actor.incarnation, kind, cause, b"")
         for watcher in actor.watchers:
             self._state.send(watcher, update)
 
@@ -314,15 +314,15 @@ class Actors:
             kind = kind if kind in ("oom", "killed", "node_removed", "placement_group_removed", "owner") else "died"
             self._bury(actor, kind, self._describe_death(actor, detail))
         else:
-            self._restart(actor, worker)
+            self._restart(actor, kind, detail)
 
     def _describe_death(self, actor: Actor, detail: str) -> str:
-        text = f"its process was {detail}" if detail.startswith("killed") else detail
+        text = _in_words(detail)
         if actor.spec.max_restarts > 0:
             text += f"; its {actor.spec.max_restarts} restarts were used up"
         return text
 
-    def _restart(self, actor: Actor, worker: Worker) -> None:
+    def _restart(self, actor: Actor, kind: str, detail: str) -> None:
         state, config = self._state, self._state.config
         lived_s = state.now_s - actor.started_s if actor.state == ALIVE else 0.0
         actor.quick_deaths = actor.quick_deaths + 1 if lived_s < config.actor_quick_death_s else 0
@@ -330,7 +330,7 @@ class Actors:
             actor.restarts_left -= 1
         actor.incarnation += 1
         actor.state = RESTARTING
-        self._tell(actor, RESTARTING)
+        self._tell(actor, RESTARTING, kind, _in_words(detail))
         waits = actor.quick_deaths - config.actor_quick_deaths_max
         if waits <= 0:
             self._place(actor)
@@ -401,3 +401,7 @@ class Actors:
         actor.spec = replace(actor.spec, definition=_NOTHING, args=_NOTHING, arg_refs=[], handle_meta=b"")
         state.commands.append(DropHolder(actor.id))
         self._tombstones.add(actor.id)
+
+
+def _in_words(detail: str) -> str:
+    return f"its process was {detail}" if detail.startswith("killed") else detail

@@ -78,10 +78,15 @@ class Tick(Event, frozen=True):
 
 
 class MemoryPressure(Event, frozen=True):
-    """The machine is short of memory: end the newest retriable task (the last granted lease that is busy)."""
+    """The machine is short of memory: end the newest retriable task (the last granted lease that is busy).
+
+    `largest_worker`, `largest_bytes`: who has most memory of its own; -1 when nobody is known.
+    """
 
     used_bytes: int
     limit_bytes: int
+    largest_worker: int = -1
+    largest_bytes: int = 0
 
 
 class SpillDone(Event, frozen=True):

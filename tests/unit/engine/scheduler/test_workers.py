@@ -163,6 +163,18 @@ def test_memory_pressure_ends_the_newest_actor_when_there_is_nothing_else(rig: R
     assert rig.one(e.StopWorker).worker == newest
 
 
+def test_memory_pressure_ends_the_actor_that_has_most_of_the_memory_before_tasks_and_newer_actors(rig: Rig) -> None:
+    driver = rig.driver()
+    _, largest = rig.living_actor(driver)
+    rig.lease(driver, is_retriable=False)
+    rig.living_actor(driver)
+
+    rig.tell(0, e.MemoryPressure(95 * 10**9, 100 * 10**9, largest, 60 * 10**9))
+    assert rig.one(e.StopWorker).worker == largest
+    rig.die(largest, "killed", "whatever")
+    assert rig.one(m.ActorUpdate).kind == "oom"
+
+
 def test_a_job_takes_its_workers_actors_and_groups_along(rig: Rig) -> None:
     driver, other = rig.driver(), rig.driver()
     grant = rig.lease(driver)
