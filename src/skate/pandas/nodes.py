@@ -69,7 +69,7 @@ class Source(Node):
                 continue
             values = block.values
             if len(labels) == 1:
-                places[0] = (values, -1)
+                places[0] = (values, -1 if values.ndim == 1 else 0)  # A series, or a frame of one column.
             else:
                 for i, place in enumerate(block.mgr_locs.as_array):
                     places[place] = (values, i)

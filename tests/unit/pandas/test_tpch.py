@@ -190,6 +190,12 @@ def test_isin_of_a_plan_is_a_semi_join_also_with_missing_values() -> None:
             pd.testing.assert_series_equal(mask.to_pandas(), expected)
 
 
+def test_a_frame_of_one_column_is_joined() -> None:
+    left, right = pd.DataFrame({"a": [1, 2, 3, 2]}), pd.DataFrame({"a": [2, 3]})
+
+    _equal(spd.from_pandas(left).merge(spd.from_pandas(right), on="a"), left.merge(right, on="a"))
+
+
 def test_the_first_of_a_sort_are_those_of_pandas() -> None:
     dice = np.random.default_rng(5)
     frame = pd.DataFrame({"a": dice.integers(0, 5, 200), "b": np.where(dice.random(200) < 0.9, np.nan, dice.random(200))})
