@@ -120,10 +120,13 @@ class _Estimate:
             case Aggregate():
                 rows = max(1.0, inside[0] * 0.02)
                 keys = len(node.keys)
-                self.pandas_ns += inside[0] * (30.0 if keys == 1 else 120.0 * keys)
-                self.polars_ns += inside[0] * (
-                    (12.0 if kinds.is_str(node.keys[0].dtype) else 25.0) if keys == 1 else 130.0 * keys
-                )
+                if keys == 1:
+                    self.pandas_ns += inside[0] * 30.0
+                    self.polars_ns += inside[0] * (12.0 if kinds.is_str(node.keys[0].dtype) else 25.0)
+                else:
+                    are_many = _are_groups_many(node)
+                    self.pandas_ns += inside[0] * (120.0 if are_many else 40.0) * keys
+                    self.polars_ns += inside[0] * (130.0 if are_many else 15.0) * keys
                 if not node.sort:
                     self.polars_ns += inside[0] * 12.0
                 for name in node.aggregations:
@@ -138,6 +141,23 @@ class _Estimate:
                 rows = 1e6
                 self.is_known = False
         self.rows[node.id] = rows
+
+
+_SAMPLE_ROWS = 1000
+
+
+def _are_groups_many(node: Aggregate) -> bool:
+    """Whether most combinations of the keys are rare, by a sample of the frame in memory that they are columns of."""
+    source = node.inputs[0]
+    while isinstance(source, (Filter, Attached, Slice, Sort)):
+        source = source.inputs[0]
+    names = [key.name for key in node.keys]
+    if not isinstance(source, Source) or not all(name in source.labels for name in names):
+        return False
+    labels = [source.labels[name] for name in names if name is not None]
+    step = max(1, len(source.frame) // _SAMPLE_ROWS)
+    sample = source.frame[labels].iloc[::step]
+    return bool(len(sample.drop_duplicates()) > 0.5 * len(sample))
 
 
 def is_pandas_faster(plan: Plan, topological: list[Node], needed: dict[int, frozenset[str]]) -> bool:
