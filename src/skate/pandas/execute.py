@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from skate.pandas import costs, kinds, ledger
+from skate.pandas import costs, interrupts, kinds, ledger, memory
 from skate.pandas.exceptions import CheckError, FallbackError
 from skate.pandas.nodes import Aggregate, Filter, Join, ParquetScan, Slice, Sort, Source
 from skate.pandas.plain import PlainFrame, PlainSeries
@@ -55,12 +55,35 @@ def collect(base: Node, exprs: dict[str, pl.Expr], *, ordered: bool = True, keep
     for expr in exprs.values():
         roots.update(expr.meta.root_names())
     try:
-        if keep:
+        if keep and not is_tight(base):
             _keep_costly(base, frozenset(roots))
         frame = _lower(base, frozenset(roots), ordered)
-        return frame.select(*(expr.alias(name) for name, expr in exprs.items())).collect()
+        query = frame.select(*(expr.alias(name) for name, expr in exprs.items()))
+        with interrupts.once():
+            if is_tight(base):
+                with memory.frugal():
+                    return query.collect(engine="streaming")
+            return query.collect()
     except pl.exceptions.PolarsError as error:
         raise Unlowered(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
+
+
+def is_tight(base: Node) -> bool:
+    """Whether what it reads does not fit into memory."""
+    return memory.is_tight(_children_first(base))
+
+
+def stream(plan: Plan) -> pl.LazyFrame:
+    """The plan as a query whose result need not fit into memory (nothing is kept), with the columns' names that `to_pandas` expects.
+
+    Raises:
+        Unlowered: This process can't execute plans.
+    """
+    if _forked:
+        raise Unlowered("a forked process has none of Polars' threads")
+    exprs = _exprs(plan)
+    roots = frozenset(name for expr in exprs.values() for name in expr.meta.root_names())
+    return _lower(plan.base, roots, True, count=False).select(*(expr.alias(name) for name, expr in exprs.items()))
 
 
 def optimised(base: Node, exprs: dict[str, pl.Expr]) -> str:
@@ -72,6 +95,7 @@ def optimised(base: Node, exprs: dict[str, pl.Expr]) -> str:
 
 def _lower(base: Node, roots: frozenset[str], ordered: bool, *, count: bool = True) -> pl.LazyFrame:
     topological = _children_first(base)
+    count = count and not memory.is_tight(topological)  # What does not fit into memory is not kept there.
     needed: dict[int, frozenset[str]] = {base.id: roots}
     order: dict[int, bool] = {base.id: ordered}
     reached: set[int] = {base.id}

@@ -8,7 +8,7 @@ from typing import Any
 
 from pandas.core.generic import NDFrame
 
-from skate.pandas import execute, groupby, lazy, ops, query, udf
+from skate.pandas import execute, groupby, lazy, ops, query, sinks, udf
 from skate.pandas.locating import Loc
 from skate.pandas.metaclass import DropIn
 from skate.pandas.plain import PlainFrame, PlainSeries
@@ -270,6 +270,16 @@ class DataFrame(PlainFrame, metaclass=DropIn):
         return super().map(func, na_action=na_action, **kwargs)
 
     # ------------------------------------------------------------- ways out
+
+    def to_csv(self, path_or_buf: Any = None, **kwargs: Any) -> Any:
+        if lazy.planned(self) is not None and type(self) is DataFrame and sinks.to_csv(self, path_or_buf, kwargs):
+            return None
+        return super().to_csv(path_or_buf, **kwargs)
+
+    def to_parquet(self, path: Any = None, **kwargs: Any) -> Any:
+        if lazy.planned(self) is not None and type(self) is DataFrame and sinks.to_parquet(self, path, kwargs):
+            return None
+        return super().to_parquet(path, **kwargs)
 
     def to_pandas(self) -> PlainFrame:
         """This frame as pandas' own class, sharing its memory (copy-on-write keeps the two apart)."""

@@ -21,12 +21,15 @@ class Settings:
         fallback_is_error: Raise `FallbackError` where an operation on planned data would be left to pandas (SKATE_FALLBACK=error).
         rows_min: Below this many rows in memory an operation is pandas' own at once. Any other number than the default also switches the
             estimates in costs.py off: whatever can be planned is executed as a plan, even where pandas is faster (SKATE_PANDAS_MIN_ROWS).
+        memory_bytes: How much memory this process may use; without, what the machine, the container and `ulimit` leave. Files that are too
+            large for it are read in pieces (SKATE_PANDAS_MEMORY).
         file_bytes_min: Smaller files are read at once by pandas' own reader (SKATE_PANDAS_MIN_BYTES).
     """
 
     check: bool = _flag("SKATE_PANDAS_CHECK")
     fallback_is_error: bool = os.environ.get("SKATE_FALLBACK", "") == "error"
     rows_min: int = int(os.environ.get("SKATE_PANDAS_MIN_ROWS", str(ROWS_MIN_DEFAULT)))
+    memory_bytes: int = int(os.environ.get("SKATE_PANDAS_MEMORY", "0"))
     file_bytes_min: int = int(os.environ.get("SKATE_PANDAS_MIN_BYTES", str(4 << 20)))
 
 
