@@ -15,6 +15,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,28 +73,36 @@ def main() -> None:
     parser.add_argument("--sb3", metavar="PYTHON")
     parser.add_argument("--only-sb3", action="store_true")
     arguments = parser.parse_args()
-    rows = []
+    rows: list[dict[str, Any]] = []
+    write = writer(arguments.algorithm, rows)
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     for seed in arguments.seeds:  # In turn, so that a change of load meets both.
         if not arguments.only_sb3:
             command = [sys.executable, "-c", SKATE, arguments.algorithm, str(seed), arguments.workers]
             rows.append(measure("skate", seed, command, environment))
+            write()
         if arguments.sb3:
             rows.append(measure("sb3", seed, [arguments.sb3, "-c", SB3, arguments.algorithm, str(seed)], environment))
+            write()
+
+
+def writer(algorithm: str, rows: list[dict[str, Any]]) -> Callable[[], None]:
+    """Writes the record anew after each row: a run that is cut off leaves what it has."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    path = Path("benchmarks/results") / f"rl-to-goal-{arguments.algorithm.lower()}-{time.strftime('%Y%m%d-%H%M%S')}.json"
-    cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")),
-        "",
-    )
+    path = Path("benchmarks/results") / f"rl-to-goal-{algorithm.lower()}-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.split(":")[1].strip() for line in cpuinfo if line.startswith("model name")), "")
     record = {
         "command": " ".join(["python -m benchmarks.rl.to_goal", *(word for word in sys.argv[1:] if not word.startswith("/"))]),
         "commit": commit,
         "machine": {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version(), "load_before": os.getloadavg()[0]},
         "rows": rows,
     }
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    print(path)
+
+    def write() -> None:
+        path.write_text(json.dumps(record, indent=1) + "\n")
+
+    return write
 
 
 def measure(who: str, seed: int, command: list[str], environment: dict[str, str]) -> dict[str, Any]:
@@ -102,7 +111,8 @@ def measure(who: str, seed: int, command: list[str], environment: dict[str, str]
     cold_s = time.perf_counter() - started
     if done.returncode:
         raise SystemExit(f"{who} failed:\n{done.stderr[-2000:]}")
-    row = {"who": who, "seed": seed, "cold_s": round(cold_s, 2), **json.loads(done.stdout.splitlines()[-1])}
+    load = round(os.getloadavg()[0], 1)
+    row = {"who": who, "seed": seed, "cold_s": round(cold_s, 2), "load": load, **json.loads(done.stdout.splitlines()[-1])}
     print(row, flush=True)
     return row
 

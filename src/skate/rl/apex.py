@@ -24,10 +24,11 @@ import numpy as np
 import skate
 from skate.rl.dqn import DQN, DQNSettings
 from skate.rl.env_runner import EnvRunner
+from skate.rl.frame_replay import FrameCoder, FrameReplay, is_stack, make_replay
 from skate.rl.networks import set_threads
-from skate.rl.replay import Assembler, Replay, Transitions
+from skate.rl.replay import Assembler, Transitions
 from skate.rl.rollout import Rollout
-from skate.rl.spaces import Array
+from skate.rl.spaces import Array, ObservationShape
 
 _ON_THEIR_WAY = 3  # Parcels asked of each shard before they are needed.
 _PARCEL_ROWS = 1024  # The most rows and bytes of a parcel, but at least one batch.
@@ -70,13 +71,22 @@ class Parcel:
 class Shard:
     """A part of the memory. Parcels are drawn before they are needed: requests wait here in line."""
 
-    def __init__(self, capacity: int, seed: int, alpha: float, learning_starts: int) -> None:
+    def __init__(self, observations: ObservationShape, seed: int, settings: ApexSettings) -> None:
         set_threads(1)
-        self.replay = Replay(capacity, seed, prioritised=True, alpha=alpha)
-        self._learning_starts = learning_starts
+        s, shards = settings, settings.num_shards
+        options: dict[str, Any] = {"frames_once": s.frames_once, "streams": max(1, s.num_workers), "prioritised": True}
+        self.replay = make_replay(observations, s.replay_capacity // shards, seed, **options, alpha=s.alpha)
+        self._learning_starts = max(1, s.learning_starts // shards)
 
-    def add(self, rows: Transitions, priorities: Array) -> int:
-        return self.replay.add(rows, priorities)
+    def add(self, rows: Transitions, priorities: Array, frames: Array | None, stream: int) -> int:
+        """
+        Args:
+            frames: The new ones of that stream; `rows` then name frames by numbers.
+        """
+        if frames is None or not isinstance(self.replay, FrameReplay):
+            return self.replay.add(rows, priorities)
+        self.replay.add_frames(frames, stream)
+        return self.replay.add_rows(rows, priorities, stream)
 
     def exchange(self, places: Array | None, errors: Array | None, batch: int, batches: int, beta: float) -> Parcel | None:
         """Take the errors of a parcel that was learned, and draw the next one; None while there is too little."""
@@ -103,31 +113,39 @@ class ApexRunner(EnvRunner):
         place = max(0, index) * self.num_envs + np.arange(self.num_envs)
         self.policy.epsilon = s.epsilon_base ** (1.0 + s.epsilon_alpha * place / max(1, all_envs - 1))  # type: ignore[attr-defined]
         self._assembler = Assembler(s.n_step, s.gamma)
+        observations = ObservationShape(self._obs.shape[1:], str(self._obs.dtype))
+        self._coder = FrameCoder() if s.frames_once and is_stack(observations) else None
         self._shards = spec.options["shards"]
         self._turn = max(0, index)
         self._sent: Any = None
 
     def sample(self, weights: Array | None, version: int, steps: int, policy_settings: dict[str, Any] | None = None) -> Rollout:
         rollout = super().sample(weights, version, steps, policy_settings)
-        made = self._assembler.add(rollout)
-        if made is not None:
-            self._send(*made)
+        q_last = self.policy.q(self.model, rollout.obs[-1]).max(1)  # type: ignore[attr-defined]
+        frames, coded = (None, rollout) if self._coder is None else self._coder.encode(rollout)
+        made = self._assembler.add(coded)
+        if made is not None or frames is not None:
+            self._send(made, frames, q_last)
         rollout.obs = rollout.obs[:0]
         return rollout
 
-    def _send(self, rows: Transitions, steps: Rollout, places: Array) -> None:
-        """|R + γ^m max q(s′) − q(s, a)|, from the q values noted while acting; where s′ was not acted in, from the network."""
-        t, e = places
-        q_next = self.policy.q(self.model, rows.next_obs).max(1)  # type: ignore[attr-defined]
-        priorities = np.abs(rows.rewards + rows.discounts * q_next - steps.extras["q"][t, e])
+    def _send(self, made: tuple[Transitions, Rollout, Array] | None, frames: Array | None, q_last: Array) -> None:
+        """With priorities |R + γ^m max q(s′) − q(s, a)|, from the q values noted while acting."""
+        if made is None:
+            raise ValueError("frames are kept once only where horizon ≥ n_step: raise horizon, or set frames_once=False")
+        rows, steps, (t, e, after) = made
+        q_max = np.concatenate([steps.extras["q_max"], q_last[None]])
+        priorities = np.abs(rows.rewards + rows.discounts * q_max[after, e] - steps.extras["q"][t, e])
+        # Frames that transitions share must be in one shard: a runner of images keeps to its own.
         shard = self._shards[self._turn % len(self._shards)]
-        self._turn += 1
+        self._turn += frames is None
+        stream = max(0, self.index)
         if isinstance(shard, Shard):
-            shard.add(rows, priorities)
+            shard.add(rows, priorities, frames, stream)
             return
         if self._sent is not None:
             skate.get(self._sent)  # One on its way: a memory that is behind slows the actors, instead of filling the store.
-        self._sent = shard.add.remote(rows, priorities)
+        self._sent = shard.add.remote(rows, priorities, frames, stream)
 
 
 class ApeX(DQN):
@@ -149,12 +167,8 @@ class ApeX(DQN):
     def start(self) -> None:
         s = self.settings
         assert isinstance(s, ApexSettings)
-        arguments = (s.replay_capacity // s.num_shards, s.alpha, max(1, s.learning_starts // s.num_shards))
-        if s.num_workers == 0:
-            self.shards: list[Any] = [Shard(arguments[0], self.seed + i, *arguments[1:]) for i in range(s.num_shards)]
-        else:
-            make: Any = skate.remote(num_cpus=0)(Shard)
-            self.shards = [make.remote(arguments[0], self.seed + i, *arguments[1:]) for i in range(s.num_shards)]
+        make: Any = Shard if s.num_workers == 0 else skate.remote(num_cpus=0)(Shard).remote
+        self.shards: list[Any] = [make(self.observations, self.seed + i, s) for i in range(s.num_shards)]
         self.runners = self.make_runners(ApexRunner, settings=s, shards=self.shards)
         row_bytes = 2 * np.dtype(self.observations.dtype).itemsize * int(np.prod(self.observations.shape))
         self._batches = max(1, min(_PARCEL_ROWS, _PARCEL_BYTES // row_bytes) // s.batch)  # In a parcel.
@@ -170,6 +184,7 @@ class ApeX(DQN):
         """Take in what actors report, then learn as much as is due."""
         s = self.settings
         assert isinstance(s, ApexSettings)
+        steps_before = self.steps
         if self.runners.here is not None:
             vars(self.runners.here)["_shards"] = self.shards  # Of a checkpoint, both came as copies.
             self.note(self.runners.sample(self.model.flat, self.version, s.horizon))
@@ -179,10 +194,9 @@ class ApeX(DQN):
                 self.runners.start(index, self.model.flat, self.version, s.horizon)
             for shard in self.shards * _ON_THEIR_WAY:
                 self._ask(shard)
-        steps_before = self.steps
         if self.runners.here is None:
             self._take_in_rollouts(wait=self.updates == 0 or (s.updates_per_step > 0 and self._debt < 1.0))
-        self._debt += (self.steps - steps_before) * s.updates_per_step if self.runners.here is None else self._due(s)
+        self._debt += (self.steps - steps_before) * s.updates_per_step
         metrics: dict[str, float] = {"weights": float(self.version)}
         rounds = int(self._debt) if s.updates_per_step else s.weights_every
         for _ in range(rounds if self.runners.here is not None else min(rounds, s.weights_every)):

@@ -17,9 +17,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from skate.rl.algorithm import Algorithm
+from skate.rl.frame_replay import FrameCoder, FrameReplay, make_replay
 from skate.rl.learner import Adam
 from skate.rl.networks import Model, ModelSpec, make_model
-from skate.rl.replay import Assembler, Replay, Transitions
+from skate.rl.replay import Assembler, Transitions
+from skate.rl.rollout import Rollout
 from skate.rl.settings import Settings
 from skate.rl.spaces import ActionShape, Array
 
@@ -36,6 +38,7 @@ class DQNSettings(Settings):
         epsilon_start, epsilon_end, epsilon_steps: ε falls linearly over as many environment steps.
         n_step, double, dueling, prioritised: See above.
         alpha, beta: Exponents of the priorities and of the importance weights; β rises to 1 over `epsilon_steps` × 10.
+        frames_once: Of stacked frames, keep each one once (`skate.rl.frame_replay`): a fifth of the memory.
         atoms, v_min, v_max: Of the distribution of returns; 1 atom: just the mean.
     """
 
@@ -55,6 +58,7 @@ class DQNSettings(Settings):
     prioritised: bool = False
     alpha: float = 0.6
     beta: float = 0.4
+    frames_once: bool = True
     atoms: int = 1
     v_min: float = -10.0
     v_max: float = 10.0
@@ -167,7 +171,9 @@ class DQN(Algorithm[DQNSettings]):
     def start(self) -> None:
         """Runners and memory."""
         s = self.settings
-        self.replay = Replay(s.replay_capacity, self.seed, prioritised=s.prioritised, alpha=s.alpha)
+        options = {"frames_once": s.frames_once, "prioritised": s.prioritised, "alpha": s.alpha}
+        self.replay = make_replay(self.observations, s.replay_capacity, self.seed, **options)
+        self.coder = FrameCoder() if isinstance(self.replay, FrameReplay) else None
         self.assembler = Assembler(s.n_step, s.gamma)
         self.runners = self.make_runners()
 
@@ -188,9 +194,7 @@ class DQN(Algorithm[DQNSettings]):
         s = self.settings
         rollout = self.runners.sample_ahead(self.model.flat, self.version, s.horizon, {"epsilon": self.epsilon})
         self.note(rollout)
-        made = self.assembler.add(rollout)
-        if made is not None:
-            self.replay.add(made[0])
+        self.remember(rollout)
         metrics = {"epsilon": self.epsilon, "replay": float(self.replay.size)}
         if self.replay.size < s.learning_starts:
             return metrics
@@ -203,6 +207,14 @@ class DQN(Algorithm[DQNSettings]):
             self.replay.update(places, errors)
             metrics.update(loss=loss, error=float(errors.mean()), replay_age=self.replay.age(places))
         return metrics
+
+    def remember(self, rollout: Rollout) -> None:
+        if self.coder is not None and isinstance(self.replay, FrameReplay):
+            frames, rollout = self.coder.encode(rollout)
+            self.replay.add_frames(frames)
+        made = self.assembler.add(rollout)
+        if made is not None:
+            self.replay.add(made[0])
 
     def update(self, rows: Transitions, weights: Array) -> tuple[float, Array]:
         """One step of the optimiser; the loss and the rows' errors."""
@@ -219,10 +231,10 @@ class DQN(Algorithm[DQNSettings]):
         return self.policy
 
     def extra_state(self) -> dict[str, Any]:
-        state = {name: getattr(self, name) for name in ("updates", "_debt", "replay", "assembler")}
+        state = {name: getattr(self, name) for name in ("updates", "_debt", "replay", "assembler", "coder")}
         return {**state, "target": self.target.flat.copy()}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         self.target.flat = state["target"]
-        for name in ("updates", "_debt", "replay", "assembler"):
+        for name in ("updates", "_debt", "replay", "assembler", "coder"):
             setattr(self, name, state[name])

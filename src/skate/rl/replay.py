@@ -36,7 +36,8 @@ class Transitions:
 def n_step_transitions(rollout: Rollout, n: int, gamma: float) -> tuple[Transitions, Array]:
     """
     Returns:
-        The transitions whose n steps are in the rollout (T − n + 1 of each environment, without reset steps); and of each its place (t, e).
+        The transitions whose n steps are in the rollout (T − n + 1 of each environment, without reset steps); and of each (t, e, t′), which
+        observations s and s′ are.
     """
     steps, envs = rollout.rewards.shape
     starts = steps - n + 1
@@ -58,7 +59,7 @@ def n_step_transitions(rollout: Rollout, n: int, gamma: float) -> tuple[Transiti
         Transitions(
             rollout.obs[t, e], rollout.actions[t, e], rewards[t, e], rollout.obs[after, e], discounts[t, e].astype(np.float32)
         ),
-        np.stack([t, e]),
+        np.stack([t, e, after]),
     )
 
 
@@ -151,14 +152,25 @@ class Replay:
             Rows, importance weights (the largest is 1), and places for `update`.
         """
         assert self._columns is not None, "nothing has been added"
+        places = self._draw(batch)
         if self._tree is None:
-            places = self._rng.integers(self.size, size=batch)
             weights: Array = np.ones(batch, np.float32)
         else:
-            places = self._tree.sample(batch, self._rng)
             weights = (self._tree.leaves[places] * (self.size / self._tree.total)) ** -beta
             weights = (weights / weights.max()).astype(np.float32)
-        return self._columns.take(places), weights, places
+        return self._read(places), weights, places
+
+    def _draw(self, batch: int) -> Array:
+        return self._rng.integers(self.size, size=batch) if self._tree is None else self._tree.sample(batch, self._rng)
+
+    def _read(self, places: Array) -> Transitions:
+        assert self._columns is not None
+        return self._columns.take(places)
+
+    def _forget(self, places: Array) -> None:
+        """Not to be drawn again."""
+        if self._tree is not None:
+            self._tree.set(places, np.zeros(len(places)))
 
     def update(self, places: Array, errors: Array) -> None:
         """New |TD errors| of what was drawn."""
