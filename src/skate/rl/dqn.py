@@ -171,7 +171,7 @@ class DQN(Algorithm[DQNSettings]):
     def start(self) -> None:
         """Runners and memory."""
         s = self.settings
-        options = {"frames_once": s.frames_once, "prioritised": s.prioritised, "alpha": s.alpha}
+        options: dict[str, Any] = {"frames_once": s.frames_once, "prioritised": s.prioritised, "alpha": s.alpha}
         self.replay = make_replay(self.observations, s.replay_capacity, self.seed, **options)
         self.coder = FrameCoder() if isinstance(self.replay, FrameReplay) else None
         self.assembler = Assembler(s.n_step, s.gamma)
