@@ -42,13 +42,14 @@ def rows() -> dict[str, list[list[str]]]:
         data = text.read_bytes()[:6_000_000]
         tail.write_bytes(data[: data.rfind(b"\n") + 1])
     four = [str(text)] * 4
+    twice = ("counter", "skate", "skate-columnar", "polars")
     return {
-        "word-count": [["word_count", side, str(text)] for side in ("counter", "counter-blocks", "skate", "skate-columnar", "polars", "duckdb", "ray")],
-        "word-count-256": [["word_count", side, *four] for side in ("skate", "skate-columnar", "polars", "duckdb")],
+        "word-count": [["word_count", side, str(text)] for side in (*twice, "counter-blocks", "duckdb", *twice, "ray")],
+        "word-count-256": [["word_count", side, *four] for side in ("skate", "skate-columnar", "polars", "duckdb", "skate-columnar", "polars")],
         "word-count-6": [["word_count", side, str(tail)] for side in ("counter", "bytewax", "bytewax-batched", "bytewax-recovery")],
-        "windows": [["windows", side, str(events)] for side in ("plain", "skate", "skate-columnar", "polars")],
+        "windows": [["windows", side, str(events)] for side in ("plain", "skate", "skate-columnar", "polars") * 2],
         "windows-500k": [["windows", side, str(some)] for side in ("plain", "skate", "bytewax")],
-        "snapshots": [["word_count", side, *four, *four] for side in ("skate-no-snapshots", "skate", "skate-no-snapshots", "skate")],
+        "snapshots": [["word_count", side, *four] for side in ("skate-no-snapshots", "skate") * 2],
         "cold": [["cold", str(small)]] * 5,
         "latency": [["latency"]],
         "recovery": [["recovery", str(text)]],

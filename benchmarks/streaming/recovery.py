@@ -21,7 +21,7 @@ def main() -> None:
     skate.init(num_cpus=2)
     with tempfile.TemporaryDirectory() as snapshots:
         running = (
-            Stream.from_text([sys.argv[1]] * 8, split_bytes=1 << 30)
+            Stream.from_text([sys.argv[1]] * 4, split_bytes=1 << 30)
             .flat_map(str.split)
             .count_by()
             .to_list()

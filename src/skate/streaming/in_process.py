@@ -131,7 +131,7 @@ class InProcessRun:
         now = time.monotonic()
         if is_forced or now - self._measured_s >= MEASURES_S:
             self._measured_s = now
-            self.figures.measures = {key: {**host.measures(), "backpressure_s": 0.0} for key, host in self.hosts.items()}
+            self.figures.measures = {key: {**host.measures(), "backpressure_s": 0.0, "cpu_s": 0.0} for key, host in self.hosts.items()}
             self.on_measures(self.figures)
 
     def _deliver(self, key: tuple[int, int, int]) -> None:

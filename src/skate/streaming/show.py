@@ -80,6 +80,7 @@ class Reporter:
                     "backpressure": min(1.0, max(0.0, (waited_s - waited_before_s) / elapsed_s / max(1, len(measures))))
                     if elapsed_s > 0
                     else 0.0,
+                    "cpu_s": round(sum(measure["cpu_s"] for measure in measures), 3),
                     "watermark_s": min(marks) if marks and all(map(math.isfinite, marks)) else None,
                     "state_keys": sum(measure["state_keys"] for measure in measures),
                     "skipped": sum(measure["skipped"] for measure in measures),

@@ -179,6 +179,7 @@ class Worker:
             self._measured_s = now
             measures = self.host.measures()
             measures["backpressure_s"] = self.backpressure_s
+            measures["cpu_s"] = time.process_time()
             self.reports.put(("measures", measures))
 
 
