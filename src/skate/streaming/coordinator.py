@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from skate.streaming.snapshots import Part
+from skate.streaming.manifest import Part
 
 SubtaskId = tuple[int, int]  # (stage, index)
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from skate.streaming.graph import Plan
+from skate.streaming.manifest import Manifest
 from skate.streaming.sinks.base import Sink
-from skate.streaming.snapshots import Manifest, SnapshotStore
+from skate.streaming.snapshots import SnapshotStore
 from skate.streaming.sources.base import Split
 from skate.streaming.sources.splits import SplitReader
 from skate.streaming.subtask import Sending, Subtask

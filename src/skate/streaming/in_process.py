@@ -17,7 +17,8 @@ from skate.streaming.errors import StreamError
 from skate.streaming.figures import Figures
 from skate.streaming.graph import Plan, check_fit, fingerprint_of
 from skate.streaming.host import Host
-from skate.streaming.snapshots import Manifest, SnapshotStore
+from skate.streaming.manifest import Manifest
+from skate.streaming.snapshots import SnapshotStore
 from skate.streaming.subtask import Sending
 
 MEASURES_S = 0.25
@@ -131,7 +132,9 @@ class InProcessRun:
         now = time.monotonic()
         if is_forced or now - self._measured_s >= MEASURES_S:
             self._measured_s = now
-            self.figures.measures = {key: {**host.measures(), "backpressure_s": 0.0, "cpu_s": 0.0} for key, host in self.hosts.items()}
+            self.figures.measures = {
+                key: {**host.measures(), "backpressure_s": 0.0, "cpu_s": 0.0} for key, host in self.hosts.items()
+            }
             self.on_measures(self.figures)
 
     def _deliver(self, key: tuple[int, int, int]) -> None:

@@ -38,7 +38,7 @@ class RunOptions:
     parallelism: int | None = None  # Subtasks of each stage; the session's CPUs if not given. May change between runs.
     interval_s: float = 1.0  # Between snapshots; results of transactional sinks become visible that often.
     keep: int = 3  # Snapshots to keep.
-    restarts_max: int = 20  # Deaths of workers, over the whole run.
+    restarts_max: int = 5  # Deaths of workers in a row, without a snapshot between them.
     in_process: bool | None = None  # Run in this process, without actors; None: on the inline backend.
     accept_changed_code: bool = False  # Go on from a snapshot although functions that made its state have changed.
     progress: bool | None = None  # A progress bar on bounded inputs; None: when standard error is a terminal.

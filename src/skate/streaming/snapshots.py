@@ -14,34 +14,15 @@ import json
 import os
 import pickle
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from skate.streaming import storage
 from skate.streaming.errors import SnapshotCorruptError, StreamError
+from skate.streaming.manifest import Manifest, Part
 
 FORMAT = 1
 PREFIX = "snapshot-"
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What one subtask wrote."""
-
-    stage: int
-    index: int
-    file: str
-    size_bytes: int
-    checksum: str
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    number: int
-    fingerprint: dict[str, Any]
-    parts: tuple[Part, ...]
-    is_final: bool  # The stream had ended: there is nothing to continue.
 
 
 class SnapshotStore:

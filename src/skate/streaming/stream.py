@@ -305,6 +305,9 @@ class Stream(Generic[T]):
 
     # ---------------------------------------------------------------- inside
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(_advice(self, name), name=name, obj=self)
+
     def _then(self, operator: Operator) -> Stream[Any]:
         self._apply_policy(operator)
         node = Node(operator, inputs=[(self._node, "", FORWARD)])
@@ -426,6 +429,11 @@ class WindowedStream(Generic[K, T]):
             extra = (*extra, Node(self._late_to, inputs=[(node, LATE, ONE)]))
         return Stream(node, extra, stream._on_error)
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"{name}: say first what of each window: .count(), .sum(of), .aggregate(…), then .{name}", name=name, obj=self
+        )
+
 
 class Sunk:
     """A stream with its sink: ready to run."""
@@ -453,7 +461,19 @@ class Sunk:
         """Start it; returns a handle: `progress()`, `stop()`, `wait()`."""
         from skate.streaming.run import RunningStream, RunOptions
 
+        if unknown := options.keys() - RunOptions.__dataclass_fields__.keys():
+            known = ", ".join(RunOptions.__dataclass_fields__)
+            raise TypeError(f"there is no option {', '.join(sorted(unknown))}; there are: {known}")
         return RunningStream(self._sinks, self._node, RunOptions(snapshots=snapshots, **options))
+
+
+def _advice(stream: Stream[Any], name: str) -> str:
+    """What to write in place of a method that is not there."""
+    if name in ("run", "start", "wait"):
+        return f"{name}: a stream needs a sink before it runs: .to_list().run(), .to_text(directory).run(), or for record in stream.iterate()"
+    if not isinstance(stream, KeyedStream) and hasattr(KeyedStream, name):
+        return f"{name} needs a key: .key_by(lambda record: …).{name}(…)"
+    return f"a {type(stream).__name__} has no method {name!r}"
 
 
 class _Policy(str):

@@ -18,7 +18,8 @@ from skate.streaming.coordinator import Command, Commit, Coordinator, Discard, F
 from skate.streaming.errors import StreamError
 from skate.streaming.figures import Figures
 from skate.streaming.graph import Plan, check_fit, fingerprint_of
-from skate.streaming.snapshots import Manifest, SnapshotStore
+from skate.streaming.manifest import Manifest
+from skate.streaming.snapshots import SnapshotStore
 from skate.streaming.worker import SubtaskId, Worker
 
 POLL_S = 30.0  # A report wakes the supervisor at once; this is how long a quiet poll lasts.
@@ -60,6 +61,7 @@ class Supervisor:
     def run(self) -> dict[int, list[Any]]:
         """To the end. Returns sink's operator id → what each subtask returns."""
         noticed_s: float | None = None
+        in_a_row = snapshots = 0
         while True:
             try:
                 return self._attempt(noticed_s)
@@ -71,9 +73,11 @@ class Supervisor:
                 self.figures.last_failure = str(death)
                 if self.store is None:
                     raise StreamError(f"a worker died and there are no snapshots to go on from: {death}") from death
-                if self.figures.restarts > self.restarts_max:
+                in_a_row = in_a_row + 1 if self.figures.snapshots_taken == snapshots else 1
+                snapshots = self.figures.snapshots_taken
+                if in_a_row > self.restarts_max:
                     raise StreamError(
-                        f"workers died {self.figures.restarts} times; the last: {death}. restarts_max={self.restarts_max}"
+                        f"workers died {in_a_row} times in a row, without a snapshot between; the last: {death}. restarts_max={self.restarts_max}"
                     ) from death
             except Exception as error:
                 if skate.is_initialized():
@@ -106,7 +110,10 @@ class Supervisor:
         from skate import cloudpickle
 
         self.figures.measures.clear()
-        plan_bytes = cloudpickle.dumps(self.plan)
+        try:
+            plan_bytes = cloudpickle.dumps(self.plan)
+        except Exception as error:
+            raise StreamError(_what_cannot_travel(self.plan, error)) from error
         splits = {stage.id: stage.source.splits() for stage in self.plan.stages if stage.source is not None}
         actor: Any = skate.remote(concurrency_groups={"control": 2}, num_cpus=0, max_restarts=0, **self.actor_options)(Worker)
         directory = None if self.store is None else self.store.directory
@@ -232,6 +239,21 @@ class Supervisor:
             with contextlib.suppress(Exception):
                 skate.get(_control(worker.stop), timeout=2.0)
         self.workers = {}
+
+
+def _what_cannot_travel(plan: Plan, error: Exception) -> str:
+    from skate import cloudpickle
+
+    for stage in plan.stages:
+        for part in [stage.source, *(operator_plan.operator for operator_plan in stage.operators)]:
+            try:
+                cloudpickle.dumps(part)
+            except Exception as cause:
+                return (
+                    f"{part.name} can't be sent to workers ({type(cause).__name__}: {cause}): its function refers to something "  # type: ignore[union-attr]
+                    f"that can't be pickled, such as a lock, a connection or an open file; make that in the function itself"
+                )
+    return f"the program can't be sent to workers: {type(error).__name__}: {error}"
 
 
 def _control(method: Any, *arguments: Any) -> Any:

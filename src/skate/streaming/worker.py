@@ -20,7 +20,8 @@ from skate.streaming.batch import Message
 from skate.streaming.errors import StreamError
 from skate.streaming.graph import Plan
 from skate.streaming.host import Host
-from skate.streaming.snapshots import Manifest, SnapshotStore
+from skate.streaming.manifest import Manifest
+from skate.streaming.snapshots import SnapshotStore
 from skate.streaming.sources.base import Split
 from skate.streaming.subtask import Channel, Sending
 
@@ -39,7 +40,8 @@ class Worker:
         self.id: SubtaskId = (stage, index)
         self.store = None if store is None else SnapshotStore(store)
         self.reports: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
-        self.host = Host(self.plan, stage, index, splits, self._snapshot)
+        self.splits = splits
+        self.host: Host  # Made by `begin`: what it raises is the program's, and no death to recover from.
         self.peers: dict[SubtaskId, Any] = {}
         self.failure = False
         self.backpressure_s = 0.0
@@ -57,6 +59,7 @@ class Worker:
         return self._guarded(lambda: self._begin(manifest))
 
     def _begin(self, manifest: Manifest | None) -> None:
+        self.host = Host(self.plan, *self.id, self.splits, self._snapshot)
         self.host.begin(self.store, manifest)
         self._deliver()  # What the snapshot had prepared.
         self._measure(is_forced=True)
@@ -126,7 +129,7 @@ class Worker:
             action()
         except Exception as error:
             self.failure = True
-            self.reports.put(("failed", _portable(error, self.host.stage.name)))
+            self.reports.put(("failed", _portable(error, self.plan.stages[self.id[0]].name)))
             return False
         return not self.failure
 
@@ -142,17 +145,21 @@ class Worker:
             receiver = (self._targets[exchange], place)
             under_way = self._under_way.setdefault(receiver, deque())
             if len(under_way) >= CREDITS:
-                started_s = time.monotonic()
                 while len(under_way) >= CREDITS:
+                    started_s = time.monotonic()
                     self._collect(under_way)
-                self.backpressure_s += time.monotonic() - started_s
+                    self.backpressure_s += time.monotonic() - started_s
+                    self._measure()
             if self.failure:
                 return
             under_way.append(self.peers[receiver].receive.remote((exchange, self.id[1]), messages))
 
     def _collect(self, under_way: deque[Any]) -> None:
         try:
-            accepted = skate.get(under_way.popleft())
+            accepted = skate.get(under_way[0], timeout=MEASURES_S)
+            under_way.popleft()
+        except skate.exceptions.GetTimeoutError:
+            return  # To tell how long it has waited already.
         except skate.exceptions.RayError:
             accepted = False  # It died: the supervisor knows before us.
         if not accepted:

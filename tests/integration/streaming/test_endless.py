@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import skate
-from skate.streaming import Stream
+from skate.streaming import Stream, StreamError
 from skate.streaming.run import wait_until
 
 
@@ -53,7 +54,7 @@ def test_a_slow_sink_bounds_memory_everywhere() -> None:
     stages = running.progress()["stages"]
     assert resident_mb(pids) < before_mb + 30  # 20 MB went through; without credits about ten times as much would have piled up.
     assert stages[0]["records_in"] - stages[1]["records_in"] < 60_000
-    assert stages[0]["backpressure"] > 0.3
+    wait_until(lambda: running.progress()["stages"][0]["backpressure"] > 0.3)
     running.stop()
     assert running.restarts == 0
 
@@ -95,3 +96,25 @@ def test_a_slow_loop_slows_the_stream() -> None:
     first = int(next(results))
     assert first == 1
     results.close()  # type: ignore[attr-defined]
+
+
+def die(record: int) -> int:
+    os._exit(1)
+
+
+def test_a_program_that_kills_its_workers_is_given_up() -> None:
+    with pytest.raises(StreamError, match=r"workers died 3 times in a row, without a snapshot between; .*restarts_max=2"):
+        Stream.from_list(range(10)).map(die).to_list().run(restarts_max=2)
+
+
+def test_what_a_sink_raises_at_its_start_is_no_death(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StreamError, match=r"FileExistsError|NotADirectoryError") as caught:
+        Stream.from_list(range(10)).to_text(tmp_path / "file").run()
+    assert "workers died" not in str(caught.value)
+
+
+def test_a_function_that_cannot_travel_is_named() -> None:
+    lock = threading.Lock()
+    with pytest.raises(StreamError, match=r"map\(.*\) can't be sent to workers \(TypeError: cannot pickle '_thread.lock'"):
+        Stream.from_list(range(10)).map(lambda record: (lock, record)[1]).to_list().run()

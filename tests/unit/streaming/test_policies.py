@@ -345,6 +345,20 @@ def test_leaving_the_loop_stops_an_endless_stream() -> None:
 
 
 def test_options_are_checked() -> None:
+    with pytest.raises(TypeError, match=r"there is no option paralellism; there are: snapshots, parallelism, "):
+        Stream.from_list([1]).to_list().run(paralellism=2)
     for options in ({"interval_s": 0}, {"parallelism": 0}, {"keep": 0}):
         with pytest.raises(ValueError, match=next(iter(options))):
             Stream.from_list([1]).to_list().run(**options)
+
+
+def test_what_is_missing_is_named() -> None:
+    stream = Stream.from_list([1])
+    with pytest.raises(AttributeError, match=r"run: a stream needs a sink before it runs: \.to_list\(\)\.run\(\)"):
+        stream.run()
+    with pytest.raises(AttributeError, match=r"window needs a key: \.key_by"):
+        stream.window(Tumbling(1))
+    with pytest.raises(AttributeError, match=r"to_list: say first what of each window: \.count\(\)"):
+        stream.key_by().window(Tumbling(1)).to_list()
+    with pytest.raises(AttributeError, match="a Stream has no method 'frobnicate'"):
+        stream.frobnicate()

@@ -1,9 +1,10 @@
 """A Kafka topic, by confluent-kafka. Records are produced when their snapshot is whole, and flushed before the commit is acknowledged.
 
-Nothing that a snapshot does not hold is ever seen in the topic, and nothing is lost. A transaction of Kafka can't be taken up by another
-process (Flink needs reflection for it), so a crash between flushing and the next snapshot makes the records of one interval appear again;
-each message carries the headers `skate-sequence` ("subtask.transaction.number"), always the same for the same record, by which a
-reader can leave the second one out. So: at least once, with what is needed for exactly once.
+At least once: what a snapshot does not hold is not produced, and what it holds is produced until the client says that it was delivered;
+so a crash between the two makes records of one interval appear twice. A transaction of Kafka can't be taken up by another process, which
+is why none is used. Each message has a header `skate-sequence` ("subtask.transaction.number") that a repetition repeats: a reader that
+remembers them can leave the second one out, as the fault campaign does. Tried against a client in memory that behaves as
+confluent-kafka is documented, not against a broker.
 """
 
 from __future__ import annotations
