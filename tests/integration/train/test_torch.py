@@ -46,6 +46,8 @@ def _torch_digits(config: dict[str, Any]) -> None:
         net, parallel_strategy=config.get("strategy", "ddp"), mixed_precision=config.get("precision")
     )
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    if config.get("precision") == "fp16":
+        optimizer = train.torch.prepare_optimizer(optimizer)
     if state:
         optimizer.load_state_dict(state["optimizer"])
     for step in range(state["step"] if state else 0, config.get("steps", 20)):
@@ -54,7 +56,10 @@ def _torch_digits(config: dict[str, Any]) -> None:
         start = step * 64 % 1024 + rank * share
         loss = torch.nn.functional.cross_entropy(model(x[start : start + share]).float(), y[start : start + share])
         optimizer.zero_grad()
-        loss.backward()
+        if config.get("precision") == "fp16":  # Half precision's gradients would vanish: the loss is scaled.
+            train.torch.backward(loss)
+        else:
+            loss.backward()
         optimizer.step()
         mean = loss.detach().clone()
         if context.get_world_size() > 1:
