@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -156,12 +158,22 @@ class TensorBoardLogger(Callback):
         except ImportError as error:
             raise ImportError("TensorBoardLogger needs tensorboard: pip install tensorboard") from error
         self._event, self._summary = modules[0].Event, modules[1].Summary
-        self._writer = modules[2].EventFileWriter(str(self._directory or run.directory / "tensorboard"))
+        directory = Path(self._directory or run.directory / "tensorboard")
+        directory.mkdir(parents=True, exist_ok=True)
+        now_s = time.time()
+        name = f"events.out.tfevents.{int(now_s):010d}.{socket.gethostname()}.{os.getpid()}.{time.time_ns() % 1_000_000_000}"
+        # Not tensorboard's own EventFileWriter: it imports TensorFlow, where that is installed, which takes seconds.
+        self._writer = modules[2].RecordWriter(open(directory / name, "wb"))  # noqa: SIM115
+        self._write(self._event(wall_time=now_s, file_version="brain.Event:2"))
 
     def on_report(self, row: Mapping[str, Any]) -> None:
         values = [self._summary.Value(tag=name, simple_value=value) for name, value in _numbers(row).items()]
         step, when = row["training_iteration"], row.get("timestamp", time.time())
-        self._writer.add_event(self._event(wall_time=when, step=step, summary=self._summary(value=values)))
+        self._write(self._event(wall_time=when, step=step, summary=self._summary(value=values)))
+
+    def _write(self, event: Any) -> None:
+        self._writer.write(event.SerializeToString())
+        self._writer.flush()
 
     def on_run_end(self, result: Result) -> None:
         if self._writer is not None:
@@ -198,7 +210,7 @@ class MLflowLogger(Callback):
         self._client.set_terminated(self._run_id, "FAILED" if result.error else "FINISHED")
 
 
-_TENSORBOARD = ("compat.proto.event_pb2", "compat.proto.summary_pb2", "summary.writer.event_file_writer")
+_TENSORBOARD = ("compat.proto.event_pb2", "compat.proto.summary_pb2", "summary.writer.record_writer")
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, float]:

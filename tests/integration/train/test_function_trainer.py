@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -262,17 +264,21 @@ def test_shards_reach_the_loops(tmp_path: Path) -> None:
     assert len(parts[0]) == 50
 
 
-def test_callbacks_write_csv_json_and_tensorboard(tmp_path: Path) -> None:
+def test_callbacks_write_csv_json_and_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import csv
     import json
 
     from skate.train.callbacks import CSVLogger, JSONLogger, ProgressBar, TensorBoardLogger
 
+    had_tensorflow = "tensorflow" in sys.modules
     run = _run(tmp_path, callbacks=[CSVLogger(), JSONLogger(), TensorBoardLogger(), ProgressBar(total=10)])
     result = FunctionTrainer(_counting, train_loop_config={"lr": 0.5}, run_config=run).fit()
     with open(tmp_path / "run" / "progress.csv") as file:
         assert [float(row["value"]) for row in csv.DictReader(file)] == pytest.approx(_curve(result))
     assert json.loads((tmp_path / "run" / "result.json").read_text())["config"] == {"lr": 0.5}
+    assert ("tensorflow" in sys.modules) == had_tensorflow, "importing it takes seconds"
+    # TensorBoard's reader is to do without it, too.
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.notf", ModuleType("notf"))
     from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
     from tensorboard.compat.proto.event_pb2 import Event
 
