@@ -1,7 +1,7 @@
 """Runs a group of rows, in turn and several times, and writes their medians: `python -m benchmarks.train.run_all GROUP …`.
 
 benchmarks/results/train-GROUP.json has each run's figures too. Rows of a group are run one after another, round by round, so that a machine that gets slower
-for a while does so for all of them. What peers need (ray[train,tune], tf-keras) has to be importable: PYTHONPATH.
+for a while does so for all of them; with BENCH_LIMIT_S rounds end when the time does. What peers need (ray[train,tune], tf-keras) has to be importable: PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -95,13 +95,21 @@ def median(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     names = sys.argv[1:] or list(GROUPS)
+    until_s = time.monotonic() + float(os.environ.get("BENCH_LIMIT_S", "inf"))
     for group in names:
         rounds, rows = GROUPS[group]
         runs: dict[str, list[dict[str, Any]]] = {row: [] for row in rows}
+        longest_s = 0.0
         for _ in range(rounds):
+            begun_s = time.monotonic()
+            if begun_s + longest_s > until_s:  # No time for another round.
+                break
             for row, command in rows.items():
                 runs[row].append(run_row(command))
                 print(group, row, runs[row][-1], flush=True)
+            longest_s = max(longest_s, time.monotonic() - begun_s)
+        if not all(runs.values()):
+            continue
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
         shown = {
             row: " ".join("python" if part == PYTHON else part for part in command).replace(f"{ROOT}/", "")
