@@ -30,12 +30,10 @@ def measure(keras: Any, strategy: Any, prepare: Any) -> float:
         layers = [keras.Input((64,)), keras.layers.Dense(128, activation="relu"), keras.layers.Dense(10)]
         model = keras.Sequential(layers)
         model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    data: Any = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH)
+    data: Any = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH).repeat()
+    of_this_worker = data
     if strategy is not None:
-        data = strategy.distribute_datasets_from_function(lambda context: data_of_worker)
-        data_of_worker = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH).repeat()
-    else:
-        data = data.repeat()
+        data = strategy.distribute_datasets_from_function(lambda context: of_this_worker)
     model = prepare(model)
     times = []
     for _ in range(1 + ROUNDS):
