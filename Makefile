@@ -30,6 +30,7 @@ endef
 help:
 	@echo "make demo         every core at work on real text, beside the serial run"
 	@echo "make test         all tests (make test-quick: without the slow ones)"
+	@echo "make test-ray     more tests of the Ray backend, on clusters of several nodes"
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make bench        the benchmark table, beside Ray and the standard library; writes benchmarks/results/"
 	@echo "make bench-pandas skate.pandas beside pandas, Modin, FireDucks, Bodo and Polars; writes benchmarks/results/"
@@ -61,10 +62,11 @@ demo: $(CORE)
 test: $(DEV)
 	@tests/browser/install-chromium
 	$(BIN)/python -m pytest tests --ignore=tests/ray
+	$(BIN)/python -m pytest tests/conformance --backend=ray
 
-# A Ray cluster is started for these; they also run Ray's own processes, about 2 GB.
+# Programs on Ray clusters of one node and of several, also with nodes in network namespaces: a few minutes, about 3 GB.
 test-ray: $(DEV)
-	$(BIN)/python -m pytest tests/conformance tests/ray --backend=ray
+	$(BIN)/python -m pytest tests/ray --backend=ray
 
 test-quick: $(DEV)
 	@tests/browser/install-chromium

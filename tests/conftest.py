@@ -21,6 +21,7 @@ settings.register_profile("explore", derandomize=False, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 BACKENDS = ("inline", "local", "ray")
+_NAMES_A_BACKEND = ("backend", "session", "process_session", "address")  # Parameters of tests and fixtures.
 
 _RUNTIME_DIR = pytest.StashKey[Path]()
 _FORKS = str(Path(__file__).parent / "unit" / "engine")
@@ -59,15 +60,21 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what was not asked for by --backend."""
     chosen = config.getoption("--backend") or ["inline", "local"]
+    if "ray" in chosen and len(chosen) > 1:
+        raise pytest.UsageError(
+            "--backend=ray: Ray leaves threads and sockets in a process, so its tests run in one of their own"
+        )
     kept, left_out = [], []
     for item in items:
         parameters = getattr(item, "callspec", None)
         backends = (
-            [value for value in parameters.params.values() if isinstance(value, str) and value in BACKENDS]
+            [value for name, value in parameters.params.items() if name in _NAMES_A_BACKEND and value in BACKENDS]
             if parameters is not None
             else []
         )
         is_for_conformance = "conformance" in item.path.parts
+        if is_for_conformance and "ray" in backends:
+            item.add_marker(pytest.mark.timeout(240))  # An actor is a process that takes 1–4 s to start, on a busy machine more.
         (left_out if is_for_conformance and backends and backends[0] not in chosen else kept).append(item)
     # Its harness forks workers from this very process (the engine's come from a node process that has one thread): first, before Arrow, Torch and
     # others have started threads here, whose locks a child would find held.

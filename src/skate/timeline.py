@@ -28,7 +28,9 @@ def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
     backend = current.peek()
     if backend is None:
         raise RuntimeError("no session is running: skate.timeline() has to be called before skate.shutdown()")
-    events = chrome_events(backend.query("timeline", {}) or [], backend.query("workers", {}) or [])
+    rows = backend.query("timeline", {}) or []
+    # A Ray cluster's are Chrome's events already.
+    events = rows if backend.name == "ray" else chrome_events(rows, backend.query("workers", {}) or [])
     if filename is None:
         return list(events)
     with open(filename, "w", encoding="utf-8") as file:

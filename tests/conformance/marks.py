@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-# What needs processes of its own: running at the same time, being killed, being interrupted.
+# What Skate's own engine alone promises.
 local_only = pytest.mark.parametrize("backend", ["local"], indirect=True)
+# What needs processes of its own: running at the same time, being killed, being interrupted.
+processes_only = pytest.mark.parametrize("backend", ["local", "ray"], indirect=True)
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:

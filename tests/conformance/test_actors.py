@@ -14,7 +14,7 @@ import pytest
 
 import skate
 from skate.exceptions import ActorDiedError, RayActorError, TaskCancelledError
-from tests.conformance.marks import local_only, wait_until
+from tests.conformance.marks import processes_only, wait_until
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -249,7 +249,7 @@ def test_terminate_lets_earlier_calls_finish() -> None:
         skate.get(counter.add.remote(), timeout=20)
 
 
-@local_only
+@processes_only
 def test_calls_are_finished_after_the_last_handle_went(tmp_path: Path) -> None:
     @skate.remote
     class Writer:
@@ -272,7 +272,7 @@ def test_calls_are_finished_after_the_last_handle_went(tmp_path: Path) -> None:
     wait_until(lambda: (tmp_path / "log.exit").exists() and not Path(f"/proc/{pid}").exists())
 
 
-@local_only
+@processes_only
 def test_an_actor_restarts_as_often_as_it_may() -> None:
     counter = Counter.options(max_restarts=1).remote(5)
     first = skate.get(counter.pid.remote())
@@ -294,7 +294,7 @@ def _alive_pid(counter: Any) -> int | None:
     return pid
 
 
-@local_only
+@processes_only
 def test_kill_with_restart() -> None:
     counter = Counter.options(max_restarts=1).remote(5)
     first = skate.get(counter.pid.remote())
@@ -302,7 +302,7 @@ def test_kill_with_restart() -> None:
     wait_until(lambda: _alive_pid(counter) not in (None, first))
 
 
-@local_only
+@processes_only
 def test_calls_are_tried_again_when_asked(tmp_path: Path) -> None:
     @skate.remote(max_restarts=1, max_task_retries=1)
     class DiesOnce:
@@ -358,7 +358,7 @@ def test_an_async_actor_awaits_refs_and_yields() -> None:
     assert [skate.get(ref) for ref in actor.count.remote(3)] == [0, 1, 2]
 
 
-@local_only
+@processes_only
 def test_a_threaded_actor_runs_calls_together() -> None:
     @skate.remote(max_concurrency=2)
     class Threads:
@@ -372,7 +372,7 @@ def test_a_threaded_actor_runs_calls_together() -> None:
     assert sorted(skate.get([threads.meet.remote(), threads.meet.remote()], timeout=30)) == [0, 1]
 
 
-@local_only
+@processes_only
 def test_concurrency_groups_do_not_wait_for_each_other() -> None:
     @skate.remote(concurrency_groups={"io": 1})
     class Grouped:
@@ -392,7 +392,7 @@ def test_concurrency_groups_do_not_wait_for_each_other() -> None:
     assert skate.get(waiting, timeout=20) is True
 
 
-@local_only
+@processes_only
 def test_max_pending_calls() -> None:
     @skate.remote(max_pending_calls=3)
     class Slow:
@@ -417,7 +417,7 @@ def test_max_pending_calls() -> None:
 # ---------------------------------------------------------------- cancelling
 
 
-@local_only
+@processes_only
 def test_cancelling_an_async_call() -> None:
     @skate.remote
     class Sleeper:
@@ -448,7 +448,7 @@ def test_cancelling_an_async_call() -> None:
     assert skate.get(sleeper.what.remote(), timeout=20) == "cancelled"
 
 
-@local_only
+@processes_only
 def test_a_sync_call_sees_that_it_is_cancelled(tmp_path: Path) -> None:
     @skate.remote
     class Looker:
@@ -470,7 +470,7 @@ def test_a_sync_call_sees_that_it_is_cancelled(tmp_path: Path) -> None:
     assert skate.get(looker.f.remote(), timeout=20) == 1
 
 
-@local_only
+@processes_only
 def test_a_cancelled_call_that_waits_never_runs(tmp_path: Path) -> None:
     @skate.remote
     class Busy:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import skate
-from tests.conformance.marks import local_only, wait_until
+from tests.conformance.marks import local_only, processes_only, wait_until
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -94,7 +94,7 @@ def test_async_generators_of_tasks() -> None:
     assert [skate.get(ref) for ref in later.remote(3)] == [0, 1, 2]
 
 
-@local_only
+@processes_only
 def test_items_come_while_the_generator_runs(tmp_path: Path) -> None:
     @skate.remote
     def stepwise(directory: Path) -> Any:
@@ -109,7 +109,7 @@ def test_items_come_while_the_generator_runs(tmp_path: Path) -> None:
     assert list(items) == []
 
 
-@local_only
+@processes_only
 def test_backpressure_keeps_the_generator_near_its_consumer(tmp_path: Path) -> None:
     @skate.remote(_generator_backpressure_num_objects=2)
     def eager(log: Path) -> Any:
@@ -153,7 +153,7 @@ def test_backpressure_of_an_async_actors_generator(tmp_path: Path) -> None:
     assert taken == 19
 
 
-@local_only
+@processes_only
 def test_a_generator_stops_when_nobody_wants_more(tmp_path: Path) -> None:
     @skate.remote(_generator_backpressure_num_objects=1)
     def endless(log: Path) -> Any:
@@ -170,7 +170,7 @@ def test_a_generator_stops_when_nobody_wants_more(tmp_path: Path) -> None:
     wait_until((tmp_path / "closed").exists)
 
 
-@local_only
+@processes_only
 def test_cancelling_a_generator(tmp_path: Path) -> None:
     @skate.remote
     def stuck() -> Any:

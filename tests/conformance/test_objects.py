@@ -11,7 +11,7 @@ import pytest
 
 import skate
 from skate.exceptions import GetTimeoutError
-from tests.conformance.marks import local_only, wait_until
+from tests.conformance.marks import processes_only, wait_until
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -99,7 +99,7 @@ def test_large_arrays_come_back_read_only_and_whole() -> None:
     assert skate.get(total) == array.sum()
 
 
-@local_only
+@processes_only
 def test_a_large_array_is_one_copy_for_all() -> None:
     back = skate.get(skate.put(np.zeros(2_000_000)))
     again = skate.get(skate.put(back))
@@ -177,7 +177,7 @@ def test_classes_of_this_program_travel() -> None:
     assert type(back) is Point or type(back).__name__ == "Point"
 
 
-@local_only
+@processes_only
 def test_memory_comes_back_when_refs_go() -> None:
     def used() -> int:
         return sum(row.object_size or 0 for row in skate.state.list_objects(limit=10_000))

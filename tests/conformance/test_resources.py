@@ -23,7 +23,7 @@ from skate.util.scheduling_strategies import (
     NotIn,
     PlacementGroupSchedulingStrategy,
 )
-from tests.conformance.marks import local_only, wait_until
+from tests.conformance.marks import processes_only, wait_until
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -77,7 +77,7 @@ def test_an_actor_holds_nothing_by_default() -> None:
     assert skate.get(held.context.remote("get_assigned_resources")) == [{"CPU": 2.0}]
 
 
-@local_only
+@processes_only
 def test_resources_are_taken_and_come_back() -> None:
     thing = Thing.options(resources={"license": 2}).remote()
     skate.get(thing.context.remote("namespace"))
@@ -86,7 +86,7 @@ def test_resources_are_taken_and_come_back() -> None:
     wait_until(lambda: skate.available_resources().get("license", 0) == 2)
 
 
-@local_only
+@processes_only
 def test_gpus_are_exclusive_and_visible() -> None:
     things = [Thing.options(num_gpus=1, num_cpus=0).remote() for _ in range(2)]
     seen = skate.get([thing.gpus.remote() for thing in things], timeout=20)
@@ -170,7 +170,7 @@ def test_children_are_captured_when_asked(group: PlacementGroup) -> None:
         skate.kill(thing)
 
 
-@local_only
+@processes_only
 def test_a_group_that_does_not_fit_waits() -> None:
     first = placement_group([{"license": 2}])
     assert first.wait(20)
@@ -182,7 +182,7 @@ def test_a_group_that_does_not_fit_waits() -> None:
     wait_until(lambda: skate.available_resources().get("license", 0) == 2)
 
 
-@local_only
+@processes_only
 def test_removing_a_group_ends_what_runs_in_it() -> None:
     made = placement_group([{"license": 1}])
     assert made.wait(20)
@@ -210,7 +210,7 @@ def test_strategies_on_one_node() -> None:
     assert skate.get(context.options(scheduling_strategy=labels).remote("get_node_id"), timeout=20) == [node]
 
 
-@local_only
+@processes_only
 def test_a_node_that_does_not_exist_is_an_error() -> None:
     hard = NodeAffinitySchedulingStrategy("ab" * 16, soft=False)
     with pytest.raises(skate.exceptions.TaskUnschedulableError):

@@ -12,7 +12,7 @@ import pytest
 
 import skate
 from skate.exceptions import RayTaskError, TaskCancelledError, WorkerCrashedError
-from tests.conformance.marks import local_only, wait_until
+from tests.conformance.marks import processes_only, wait_until
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -216,7 +216,7 @@ def test_awaiting_a_ref() -> None:
     assert square.remote(4).future().result(timeout=20) == 16
 
 
-@local_only
+@processes_only
 def test_tasks_run_in_other_processes_and_at_the_same_time() -> None:
     @skate.remote
     def meet(mine: str, other: str) -> int:
@@ -235,7 +235,7 @@ def test_tasks_run_in_other_processes_and_at_the_same_time() -> None:
     assert len({*pids, os.getpid()}) == 3
 
 
-@local_only
+@processes_only
 def test_a_lost_worker_is_replaced_and_the_task_runs_again(tmp_path: Path) -> None:
     @skate.remote
     def dies_once(log: Path) -> str:
@@ -254,7 +254,7 @@ def test_a_lost_worker_is_replaced_and_the_task_runs_again(tmp_path: Path) -> No
         skate.get(dies.remote(), timeout=20)
 
 
-@local_only
+@processes_only
 def test_max_calls_gives_a_fresh_process() -> None:
     @skate.remote(max_calls=1)
     def pid() -> int:
@@ -263,16 +263,16 @@ def test_max_calls_gives_a_fresh_process() -> None:
     assert len({skate.get(pid.remote()) for _ in range(3)}) == 3
 
 
-@local_only
+@processes_only
 def test_waiting_tasks_give_their_cpu_back() -> None:
     @skate.remote
     def nested(depth: int) -> int:
         return 0 if depth == 0 else 1 + skate.get(nested.remote(depth - 1))
 
-    assert skate.get(nested.remote(12), timeout=30) == 12
+    assert skate.get(nested.remote(6), timeout=90) == 6  # There are 4 CPUs.
 
 
-@local_only
+@processes_only
 def test_env_vars_reach_the_task_and_leak_nowhere() -> None:
     @skate.remote
     def variable() -> str | None:
@@ -282,7 +282,7 @@ def test_env_vars_reach_the_task_and_leak_nowhere() -> None:
     assert skate.get([with_it.remote(), variable.remote()]) == ["here", None]
 
 
-@local_only
+@processes_only
 def test_a_cancelled_task_that_waits_never_runs(tmp_path: Path) -> None:
     @skate.remote(resources={"license": 2})
     def hold(until: Path) -> None:
@@ -303,7 +303,7 @@ def test_a_cancelled_task_that_waits_never_runs(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-@local_only
+@processes_only
 def test_a_running_task_is_interrupted(tmp_path: Path) -> None:
     @skate.remote
     def sleep(started: Path) -> None:
@@ -318,7 +318,7 @@ def test_a_running_task_is_interrupted(tmp_path: Path) -> None:
     assert skate.get(square.remote(2)) == 4
 
 
-@local_only
+@processes_only
 def test_force_kills_the_worker(tmp_path: Path) -> None:
     @skate.remote
     def stubborn(started: Path) -> None:

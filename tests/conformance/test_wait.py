@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import skate
-from tests.conformance.marks import local_only, wait_until
+from tests.conformance.marks import processes_only, wait_until
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -47,7 +47,7 @@ def test_waiting_for_many() -> None:
     assert (ready, rest) == (refs, [])
 
 
-@local_only
+@processes_only
 def test_what_is_not_ready_stays(tmp_path: Path) -> None:
     slow, fast = hold.remote(tmp_path / "go"), quick.remote(1)
     assert skate.wait([slow, fast], timeout=20) == ([fast], [slow])
@@ -59,7 +59,7 @@ def test_what_is_not_ready_stays(tmp_path: Path) -> None:
     assert skate.wait([slow, fast], num_returns=2, timeout=20) == ([slow, fast], [])
 
 
-@local_only
+@processes_only
 def test_wait_inside_a_task() -> None:
     @skate.remote
     def first_of(refs: list[Any]) -> int:
@@ -69,7 +69,7 @@ def test_wait_inside_a_task() -> None:
     assert skate.get(first_of.remote([quick.remote(7)]), timeout=20) == 7
 
 
-@local_only
+@processes_only
 def test_generators_and_refs_together(tmp_path: Path) -> None:
     @skate.remote
     def steps(until: Path) -> Any:

@@ -16,27 +16,29 @@ from typing import Any
 
 from skate.backends import ray_worker
 from skate.backends.base import DYNAMIC, STREAMING, ActorClassSpec, InitOptions, MethodSpec, Placement, TaskSpec
-from skate.backends.ray_batches import Batcher, may_batch, may_gather
-from skate.backends.ray_errors import translate, translated
+from skate.backends.ray_batches import Batcher, Chunk, HandedBack, Sender, may_batch, may_gather
+from skate.backends.ray_errors import translated
 from skate.backends.ray_objects import Entry, Objects
 from skate.backends.ray_streams import RayStream
-from skate.exceptions import ActorAlreadyExistsError, ActorHandleNotFoundError, TaskCancelledError
+from skate.exceptions import ActorAlreadyExistsError, ActorHandleNotFoundError, GetTimeoutError, TaskCancelledError
 from skate.object_ref import ObjectRef
 
 _KV = b"skate"
 _HANDLES = b"handle:"
 _BATCHING_OFF = "SKATE_RAY_BATCHING"
+_SLICE_S = 0.1  # How long to wait for a chunk before looking whether its elements have moved to another.
 
 
 class TaskToken:
     """A remote function, ready to be submitted."""
 
-    __slots__ = ("batcher", "body", "function", "spec")
+    __slots__ = ("batcher", "body", "body_ref", "function", "spec")
 
     def __init__(self, spec: TaskSpec, body: Any, function: Any) -> None:
         self.spec = spec
         self.body = body  # The user's function as workers run it.
         self.function = function  # Ray's, with its options.
+        self.body_ref: Any = None  # Ray's, once an element of a chunk may have to run elsewhere.
         self.batcher: Batcher | None = None
 
 
@@ -65,7 +67,9 @@ class RayBackend:
         self._prefix = os.urandom(16)
         self._numbers = count(1)
         self._batches = batches and not is_worker and os.environ.get(_BATCHING_OFF) != "0"
-        self._batchers: list[Batcher] = []
+        self._sender = Sender(
+            self.objects, self._new_id, self._num_cpus, HandedBack(b"chunk:" + self._prefix, self.kv_list, self._kv_take)
+        )
         self._groups: dict[bytes, Any] = {}
         self._cpus = (0.0, -1e9)  # (all CPUs, when asked)
 
@@ -88,9 +92,11 @@ class RayBackend:
             self._cpus = (cpus, now)
         return cpus
 
-    def _flush(self) -> None:
-        for batcher in self._batchers:
-            batcher.flush()
+    def _kv_take(self, key: bytes) -> bytes | None:
+        value = self.kv_get(key)
+        if value is not None:
+            self.kv_del(key)
+        return value
 
     def captured_group(self) -> bytes:
         return b""  # Ray does it itself.
@@ -113,8 +119,7 @@ class RayBackend:
             warnings.simplefilter("ignore")
             token = TaskToken(spec, body, self._ray.remote(**options)(body))
         if self._batches and may_batch(spec):
-            token.batcher = Batcher(token, self.objects, self._new_id, self._num_cpus)
-            self._batchers.append(token.batcher)
+            token.batcher = Batcher(token, self._sender)
         return token
 
     def submit_task(self, token: TaskToken, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -192,7 +197,7 @@ class RayBackend:
             counted[1] += 1
 
     def create_actor(self, spec: ActorClassSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, bytes]:
-        self._flush()
+        self._sender.flush()
         options = self._placed(spec.placement)
         if "CPU" not in spec.running_resources:
             del options["num_cpus"]  # Ray's own rule: a CPU to be placed, none while it lives.
@@ -308,7 +313,7 @@ class RayBackend:
     def get(self, refs: Sequence[ObjectRef[Any]], timeout_s: float | None) -> list[Any]:
         find = self.objects.find
         entries = [find(ref) for ref in refs]
-        self._flush()
+        self._sender.flush()
         if all(entry.chunk is None and entry.site == "" for entry in entries):
             with translated():
                 values = self._ray.get([entry.their_ref for entry in entries], timeout=timeout_s)
@@ -316,21 +321,31 @@ class RayBackend:
                 value if entry.convert is None else entry.convert(value) for entry, value in zip(entries, values, strict=True)
             ]
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-        return [self._value(entry, deadline_s) for entry in entries]
+        with translated():
+            return [self._value(entry, deadline_s) for entry in entries]
 
     def _value(self, entry: Entry, deadline_s: float | None) -> Any:
-        left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
-        if entry.cancelled:
-            raise TaskCancelledError
-        with translated():
-            if entry.chunk is not None:
-                return entry.chunk.value(entry.index, left_s)
-            try:
-                value = self._ray.get(entry.their_ref, timeout=left_s)
-            except self._ray.exceptions.RayActorError as error:
-                if entry.site == "ending":
-                    return None
-                raise translate(error) from None
+        while True:
+            index = entry.index  # Before the chunk: what was moved to another chunk has that one's place last.
+            chunk = entry.chunk
+            if chunk is None:
+                break
+            if index < len(chunk.outcomes):
+                return chunk.value(index)
+            if entry.cancelled:
+                raise TaskCancelledError
+            left_s = _SLICE_S if deadline_s is None else deadline_s - time.monotonic()
+            if not self._sender.wait(chunk, min(left_s, _SLICE_S)) and left_s <= 0:
+                raise GetTimeoutError(
+                    "the value was not there in time: it may be on its way; get(timeout=…) sets how long to wait"
+                )
+        timeout_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+        try:
+            value = self._ray.get(entry.their_ref, timeout=timeout_s)
+        except self._ray.exceptions.RayActorError:
+            if entry.site == "ending":
+                return None
+            raise
         return value if entry.convert is None else entry.convert(value)
 
     def split_ready(self, refs: list[ObjectRef[Any]], num_returns: int) -> None:
@@ -339,41 +354,67 @@ class RayBackend:
     def wait(
         self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout_s: float | None, *, fetch_local: bool
     ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
-        self._flush()
+        self._sender.flush()
         entries = [self.objects.find(ref) for ref in refs]
-        theirs = [entry.their_ref if entry.chunk is None else entry.chunk.ray_ref(entry.index) for entry in entries]
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-        pending = list(dict.fromkeys(theirs))
         ready: set[Any] = set()
-        wanted = 1 if num_returns < len(refs) else len(pending)
+        step_s: float | None = 0.0  # What is there already, first.
         with translated():
-            found, pending = self._ray.wait(pending, num_returns=len(pending), timeout=0, fetch_local=fetch_local)
-            ready.update(found)
-            while pending and sum(their in ready for their in theirs) < num_returns:
+            while True:
+                pending, has_chunks = self._not_ready(entries, ready)
+                done = len(entries) - sum(pending.values())
                 left_s = None if deadline_s is None else deadline_s - time.monotonic()
-                if left_s is not None and left_s <= 0:
+                if done >= num_returns or (step_s != 0.0 and left_s is not None and left_s <= 0):
                     break
-                found, pending = self._ray.wait(
-                    pending, num_returns=min(wanted, len(pending)), timeout=left_s, fetch_local=fetch_local
-                )
-                ready.update(found)
-        done: list[ObjectRef[Any]] = []
+                if step_s is None or step_s > 0:
+                    step_s = left_s if not has_chunks else min(_SLICE_S, _SLICE_S if left_s is None else left_s)
+                their_refs = [one for one in pending if type(one) is not Chunk]
+                if not their_refs:
+                    self._sender.wait_until_sent(step_s or 0.0)
+                elif step_s == 0.0:
+                    ready.update(self._ray.wait(their_refs, num_returns=len(their_refs), timeout=0, fetch_local=fetch_local)[0])
+                else:
+                    wanted = 1 if num_returns < len(refs) else len(their_refs)
+                    ready.update(self._ray.wait(their_refs, num_returns=wanted, timeout=step_s, fetch_local=fetch_local)[0])
+                step_s = None
+        done_refs: list[ObjectRef[Any]] = []
         rest: list[ObjectRef[Any]] = []
-        for ref, entry, their in zip(refs, entries, theirs, strict=True):
-            (done if (their in ready or entry.cancelled) and len(done) < num_returns else rest).append(ref)
-        return done, rest
+        for ref, entry in zip(refs, entries, strict=True):
+            (done_refs if len(done_refs) < num_returns and self._is_ready(entry, ready) else rest).append(ref)
+        return done_refs, rest
+
+    def _not_ready(self, entries: list[Entry], ready: set[Any]) -> tuple[dict[Any, int], bool]:
+        """({what to wait for: how many of the entries it stands for}, whether chunks are among them). An unsent chunk stands for itself."""
+        pending: dict[Any, int] = {}
+        has_chunks = False
+        for entry in entries:
+            if not self._is_ready(entry, ready):
+                chunk = entry.chunk
+                has_chunks |= chunk is not None
+                what = entry.their_ref if chunk is None else chunk if chunk.their_ref is None else chunk.their_ref
+                pending[what] = pending.get(what, 0) + 1
+        return pending, has_chunks
+
+    def _is_ready(self, entry: Entry, ready: set[Any]) -> bool:
+        index, chunk = entry.index, entry.chunk
+        if chunk is not None and chunk.their_ref in ready and chunk.entries:
+            try:
+                chunk.settle()
+            except Exception:
+                return True  # An error is an answer.
+            index, chunk = entry.index, entry.chunk
+        if chunk is None:
+            return entry.their_ref in ready
+        return entry.cancelled or index < len(chunk.outcomes)
 
     def cancel(self, ref: ObjectRef[Any], *, force: bool, recursive: bool) -> None:
         entry = self.objects.find(ref)
         if entry.chunk is not None:
-            self._flush()
-            done, _ = self._ray.wait([entry.chunk.ray_ref(entry.index)], timeout=0, fetch_local=False)
-            if not done:
-                entry.cancelled = True  # Its neighbours go on: nobody takes its value any more.
+            self._sender.cancel(entry, force=force)
             return
         try:
             with translated():
-                self._ray.cancel(entry.their_ref, force=force, recursive=recursive)
+                self._ray.cancel(entry.stream or entry.their_ref, force=force, recursive=recursive)
         except TypeError:  # A value that was put, or an actor call that has ended: nothing to cancel.
             pass
 
@@ -492,8 +533,7 @@ class RayBackend:
     def shutdown(self) -> None:
         """Leave the cluster. In a worker the connection is not ours to end."""
         if not self.is_worker:
-            for batcher in self._batchers:
-                batcher.close()
+            self._sender.close()
             self.objects.close()
             self._ray.shutdown()
 

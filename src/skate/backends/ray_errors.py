@@ -34,8 +34,10 @@ def translate(error: BaseException) -> BaseException:
     if isinstance(error, theirs.RayTaskError):
         return _task_error(error)
     name = next((base.__name__ for base in type(error).__mro__ if hasattr(x, base.__name__)), "RaySystemError")
-    kind: Any = getattr(x, name)
     text = str(error)
+    if "its placement group was removed" in text:
+        name = "ActorPlacementGroupRemoved" if isinstance(error, theirs.RayActorError) else "TaskPlacementGroupRemoved"
+    kind: Any = getattr(x, name)
     made: BaseException
     try:
         made = kind(text)

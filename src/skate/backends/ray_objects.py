@@ -8,16 +8,20 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from skate.backends.ray_errors import translate
+from skate.exceptions import TaskCancelledError
 from skate.object_ref import ObjectRef
 
 if TYPE_CHECKING:
     from skate.backends.ray_batches import Chunk
 
 
+Callback = Callable[[Any, BaseException | None], None]  # (value, error)
+
+
 class Entry:
     """One object: Ray's ref, or its place in a chunk of calls that travels as one Ray task."""
 
-    __slots__ = ("cancelled", "chunk", "convert", "count", "index", "site", "their_ref")
+    __slots__ = ("callbacks", "cancelled", "chunk", "convert", "count", "index", "site", "stream", "their_ref")
 
     def __init__(self, their_ref: Any, convert: Callable[[Any], Any] | None = None) -> None:
         self.their_ref = their_ref
@@ -27,6 +31,14 @@ class Entry:
         self.index = 0
         self.cancelled = False
         self.site = ""
+        self.stream: Any = None  # Ray's generator, of the ref that is ready when it has ended.
+        self.callbacks: list[Callback] | None = None  # While it is in a chunk.
+
+    def answer(self, value: Any, error: BaseException | None) -> None:
+        """Tell those who asked, once."""
+        callbacks, self.callbacks = self.callbacks, None
+        for callback in callbacks or ():
+            callback(value, error)
 
 
 class Objects:
@@ -38,6 +50,7 @@ class Objects:
         self.actors: dict[bytes, list[Any]] = {}  # actor id → [Ray's handle, count]
         self.drop_actor: Callable[[bytes], None] = self._drop_actor
         self.drop: Callable[[bytes], None] = self._drop
+        self.reduced = 0  # How many refs have been pickled here.
         self._dropped: SimpleQueue[tuple[bytes, bool] | None] = SimpleQueue()
         threading.Thread(target=self._collect, name="skate-ray-refs", daemon=True).start()
 
@@ -65,9 +78,9 @@ class Objects:
         """Ray's ref of the same object; an element of a chunk gets one of its own now."""
         entry = self.find(ref)
         if entry.their_ref is None:
-            assert entry.chunk is not None
-            entry.chunk.batcher.flush()  # Puts it into the chunk that it travels in.
-            entry.their_ref = entry.chunk.pick(entry.index)
+            chunk = entry.chunk
+            assert chunk is not None
+            return chunk.batcher.pick(entry)
         return entry.their_ref
 
     def _drop(self, object_id: bytes) -> None:
@@ -79,15 +92,31 @@ class Objects:
     def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
         from skate.backends.ray_worker import rebuild_ref
 
+        self.reduced += 1
         return rebuild_ref, (self.their_ref(ref),)
 
     def call_site(self, ref_id: bytes) -> str:
         return ""
 
-    def add_done_callback(self, ref: ObjectRef[Any], callback: Callable[[Any, BaseException | None], None]) -> None:
+    def add_done_callback(self, ref: ObjectRef[Any], callback: Callback) -> None:
         entry = self.find(ref)
-        their_ref = self.their_ref(ref)
+        if entry.cancelled:
+            callback(None, TaskCancelledError())
+            return
+        while (chunk := entry.chunk) is not None:
+            if chunk.their_ref is not None and chunk.on_done(entry, callback):
+                return
+            if chunk.their_ref is None and chunk.batcher.on_sent(entry, callback):
+                return
+        self._call_when_ready(entry, callback)
 
+    def hand_over_callbacks(self, entry: Entry) -> None:
+        """It has a Ray ref of its own now."""
+        callbacks, entry.callbacks = entry.callbacks, None
+        for callback in callbacks or ():
+            self._call_when_ready(entry, callback)
+
+    def _call_when_ready(self, entry: Entry, callback: Callback) -> None:
         def deliver(future: Any) -> None:
             error = future.exception()
             if error is not None:
@@ -96,7 +125,7 @@ class Objects:
             value = future.result()
             callback(entry.convert(value) if entry.convert is not None else value, None)
 
-        their_ref.future().add_done_callback(deliver)
+        entry.their_ref.future().add_done_callback(deliver)
 
     # ------------------------------------------------------------ actors
 
@@ -125,10 +154,13 @@ class Objects:
                         entry.count -= 1
                         if entry.count <= 0:
                             gone = self.table.pop(any_id)
+                            gone.chunk = None  # It may hold the entry in turn.
             del gone  # Ray's own finalizer runs without our lock.
 
     def close(self) -> None:
         self._dropped.put(None)
         with self.lock:
+            for entry in self.table.values():
+                entry.chunk = None
             self.table.clear()
             self.actors.clear()

@@ -19,6 +19,7 @@ class RayStream:
         self._objects = objects
         self._generator = generator
         self._completed: ObjectRef[Any] = objects.adopt(generator.completed())
+        objects.find(self._completed).stream = generator
         self.task_id: bytes = generator.completed().task_id().binary()
 
     def next_ref(self, timeout_s: float | None) -> ObjectRef[Any] | None:

@@ -61,6 +61,8 @@ def hosted_function(function: Callable[..., Any], name: str, *, is_streaming: bo
 
         def body(*args: Any, **kwargs: Any) -> Any:
             enter()
+            if args and type(args[0]) is Calls:
+                return run_calls(function, args[0])
             return function(*args, **kwargs)
 
     try:
@@ -123,26 +125,23 @@ def _as_generator(method: Any) -> Any:
     return items
 
 
-def run_chunk(
-    function: Callable[..., Any], name: str, calls: list[tuple[tuple[Any, ...], dict[str, Any]]]
-) -> tuple[float, list[Any]]:
-    """Several calls of one function, one after the other: (seconds, a value or a `Failure` for each)."""
-    import os
+# ---------------------------------------------------------------- short calls that travel together: see `ray_batches`
 
-    enter()
-    from skate.engine.client import errors
+GIVE_UP_S = 0.05  # How long a chunk may take before it hands back what it has not begun.
+VALUES_BYTES_MAX = 1 << 20  # Of the values of one chunk: what comes after is handed back.
+_PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
 
-    outcomes: list[Any] = []
-    started = time.perf_counter()
-    for args, kwargs in calls:
-        began = time.perf_counter()
-        try:
-            outcomes.append(function(*args, **kwargs))
-        except Exception as error:
-            outcomes.append(Failure(errors.pack_task_error(
-                error, name=name, task=b"", pid=os.getpid(), worker=0, actor_class="", attempt=0, duration_s=time.perf_counter() - began,
-            )))  # fmt: skip
-    return time.perf_counter() - started, outcomes
+
+class Calls:
+    """The argument of a chunk, instead of the function's own."""
+
+    def __init__(self, name: str, key: bytes, calls: list[Any]) -> None:
+        self.name = name
+        self.key = key  # Where what was not begun is handed back; b"": a single call.
+        self.calls = calls
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Calls, (self.name, self.key, self.calls)
 
 
 class Failure:
@@ -157,9 +156,156 @@ class Failure:
         return errors.unpack_error(self.error)
 
 
-def pick(chunk: tuple[float, list[Any]], index: int) -> Any:
-    """One value of a chunk, as an object of its own."""
-    value = chunk[1][index]
+class Frozen:
+    """A value that may be changed by who gets it, or by the function after it has returned it: pickled at once, unpickled by each `get`."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def thaw(self) -> Any:
+        import pickle
+
+        return pickle.loads(self.data)
+
+
+class _Run:
+    """A chunk at work. The main thread takes calls from the left; the watch takes all that are left, when one takes long."""
+
+    def __init__(self, calls: Calls) -> None:
+        from collections import deque
+
+        self.key = calls.key
+        self.all = calls.calls
+        self.left = deque(calls.calls)  # Atomic at both ends: a call is begun or handed back, never both.
+        self.outcomes: list[Any] = []
+        self.started = time.monotonic()
+
+
+class _Watch:
+    """The thread of this process that looks after the chunk at work."""
+
+    def __init__(self) -> None:
+        import threading
+
+        self.run: _Run | None = None
+        self.event = threading.Event()
+        threading.Thread(target=self._watch, name="skate-ray-chunk", daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            self.event.wait()
+            self.event.clear()
+            run = self.run
+            if run is None:
+                continue
+            time.sleep(max(0.0, run.started + GIVE_UP_S - time.monotonic()))
+            if self.run is run and run.left:
+                self._hand_back(run)
+
+    def _hand_back(self, run: _Run) -> None:
+        import pickle
+
+        rest = 0
+        while run.left:
+            try:
+                run.left.pop()
+                rest += 1
+            except IndexError:
+                break
+        if not rest:
+            return
+        first = len(run.all) - rest
+        outcomes: list[Any] | None = run.outcomes[: first - 1]
+        try:
+            data = pickle.dumps((outcomes, first))
+        except Exception:  # Refs among them: they come when the task ends.
+            data = b""
+        if not data or len(data) > VALUES_BYTES_MAX:
+            data = pickle.dumps((None, first))
+        enter().kv_put(run.key, data, overwrite=True)
+
+
+_watch: _Watch | None = None
+
+
+def run_calls(function: Callable[..., Any], calls: Calls) -> tuple[float, list[Any], bool]:
+    """Several calls of one function, one after the other: (seconds, an outcome for each that was begun, whether their values fill a chunk).
+
+    An outcome is a value, a `Frozen` one, or a `Failure`.
+    """
+    global _watch
+    run = _Run(calls)
+    if calls.key:
+        if _watch is None:
+            _watch = _Watch()
+        _watch.run = run
+        _watch.event.set()
+    take, put = run.left.popleft, run.outcomes.append
+    size_bytes = 0
+    is_single = len(calls.calls) == 1
+    began = started = time.perf_counter()
+    try:
+        while run.left:
+            try:
+                args, kwargs = take()
+            except IndexError:
+                break  # The watch was faster.
+            try:
+                value = function(*args, **kwargs)
+                if type(value) not in _PLAIN and not is_single:
+                    value = _frozen(value)
+                put(value)
+            except Exception as error:
+                put(_failure(error, calls.name, time.perf_counter() - began))
+                began = time.perf_counter()
+                continue
+            kind = type(value)
+            if kind is str or kind is bytes:
+                size_bytes += len(value)
+            elif kind is Frozen:
+                size_bytes += len(value.data)
+            began = time.perf_counter()
+            if size_bytes > VALUES_BYTES_MAX or (began - started > GIVE_UP_S and run.left):
+                break
+    except KeyboardInterrupt:  # `cancel` of an element, of this one as a rule: the others are sent again.
+        if is_single:
+            raise
+    finally:
+        if _watch is not None:
+            _watch.run = None
+    return time.perf_counter() - started, run.outcomes, size_bytes > VALUES_BYTES_MAX
+
+
+def _frozen(value: Any) -> Any:
+    """Raises TypeError and its like when it can't be pickled: the call's own error, as it would be alone."""
+    from ray import cloudpickle
+
+    objects = enter().objects
+    before = objects.reduced
+    data = cloudpickle.dumps(value)
+    # Refs inside are Ray's to count: it does so when it pickles them itself.
+    return value if objects.reduced != before else Frozen(data)
+
+
+def _failure(error: BaseException, name: str, duration_s: float) -> Failure:
+    import os
+
+    from skate.engine.client import errors
+
+    return Failure(errors.pack_task_error(
+        error, name=name, task=b"", pid=os.getpid(), worker=0, actor_class="", attempt=0, duration_s=duration_s,
+    ))  # fmt: skip
+
+
+def pick(chunk: tuple[float, list[Any], bool], index: int, body: list[Any] | None, call: Any) -> Any:
+    """One value of a chunk, as an object of its own; of a call that the chunk has not begun, by running it here."""
+    outcomes = chunk[1]
+    if index >= len(outcomes):
+        assert body is not None
+        import ray
+
+        return ray.get(body[0])(*call[0], **call[1])
+    value = outcomes[index]
     if isinstance(value, Failure):
         raise value.exception()
-    return value
+    return value.thaw() if isinstance(value, Frozen) else value

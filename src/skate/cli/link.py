@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from skate.cli.failure import NO_SESSION, CommandError
 from skate.engine.driver.connect import Observer, connect_observer
@@ -70,7 +71,10 @@ class Link:
 
 def add_session_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--session", metavar="NAME", default=None, help="which one, when several are running (`skate status --all`)"
+        "--session",
+        metavar="NAME",
+        default=None,
+        help="which one, when several are running (`skate status --all`); or a Ray cluster's address",
     )
 
 
@@ -80,11 +84,22 @@ def open_link(name: str | None) -> Link:
     Raises:
         CommandError: None is running, several are, or it went away meanwhile.
     """
+    if (address := named_address(name)) is not None:
+        from skate.cli.ray_link import RayLink
+
+        return cast("Link", RayLink(address))
     session = choose(list_sessions(), name)
     try:
         return Link(connect_observer(session))
     except (ConnectionError, RuntimeError) as error:
         raise CommandError(str(error), NO_SESSION) from error
+
+
+def named_address(name: str | None) -> str | None:
+    """The address of a Ray cluster, if the name (or SKATE_ADDRESS, when there is none) is one."""
+    address = name if name is not None else os.environ.get("SKATE_ADDRESS", "")
+    is_address = address == "ray" or address.startswith("ray:") or address.rpartition(":")[2].isdigit()
+    return address if is_address else None
 
 
 def choose(sessions: list[Session], name: str | None) -> Session:

@@ -36,11 +36,24 @@ def gather(link: Link) -> dict[str, Any]:
 
 def print_status(status: dict[str, Any]) -> None:
     session = status["session"]
+    if session.get("is_ray"):
+        print(f"{session['name']}, seen by skate {session['version']}, Python {session['python']}")
+        print(f"\nnodes      {output.counts(status['nodes'])}")
+    else:
+        _print_session(session)
+    _print_resources(status)
+
+
+def _print_session(session: dict[str, Any]) -> None:
     kind = f"of process {session['driver_pid']}" if session.get("is_embedded") else "kept alive by skate start"
     print(
         f"session {session['name']}, {kind}, up {output.duration(session['uptime_s'])}"
         f" (skate {session['version']}, Python {session['python']}, node process {session['pid']})"
     )
+
+
+def _print_resources(status: dict[str, Any]) -> None:
+    session = status["session"]
     total, available = status["resources"]["total"], status["resources"]["available"]
     print("\nresources")
     for name in sorted(total, key=lambda name: (name not in ("CPU", "GPU", "memory"), name)):
@@ -49,11 +62,16 @@ def print_status(status: dict[str, Any]) -> None:
         used = total[name] - available.get(name, 0)
         show = output.size if name in ("memory", "object_store_memory") else _number
         print(f"  {name:<20} {show(used)} of {show(total[name])} in use")
-    print(f"\nworkers    {output.counts(status['workers'])}")
+    print()
+    if not session.get("is_ray"):
+        print(f"workers    {output.counts(status['workers'])}")
     print(f"actors     {output.counts(status['actors'])}")
     print(f"drivers    {output.counts(status['jobs'])}")
-    print(f"attempts   {session['task_events']:,} on record" + _dropped(session))
-    print(f"store      {store_line(status['objects'])}")
+    if session.get("is_ray"):
+        print(f"store      {output.size(status['objects']['used_bytes'])} of {output.size(status['objects']['capacity_bytes'])}")
+    else:
+        print(f"attempts   {session['task_events']:,} on record" + _dropped(session))
+        print(f"store      {store_line(status['objects'])}")
     if status["placement_groups"]:
         print(f"placement groups  {output.counts(_by_state(status['placement_groups']))}")
     if status["demand"]:

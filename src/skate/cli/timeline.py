@@ -21,7 +21,9 @@ def run(arguments: argparse.Namespace) -> int:
     from skate.timeline import chrome_events
 
     with open_link(arguments.session) as link:
-        events = list(chrome_events(link.query("timeline") or [], link.query("workers") or []))
+        rows = link.query("timeline") or []
+        is_ready = bool(rows) and isinstance(rows[0], dict) and "ph" in rows[0]  # A Ray cluster's.
+        events = rows if is_ready else list(chrome_events(rows, link.query("workers") or []))
     if arguments.output == "-":
         json.dump(events, sys.stdout)
         return 0

@@ -1,4 +1,4 @@
-"""One body, every backend that can be started here."""
+"""One body, every backend."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ import pytest
 import skate
 
 
-@pytest.fixture(params=["inline", "local"])
+@pytest.fixture(params=["inline", "local", "ray"])
 def session(request: pytest.FixtureRequest) -> Iterator[str]:
+    yield from _running(request)
+
+
+@pytest.fixture(params=["local", "ray"])
+def process_session(request: pytest.FixtureRequest) -> Iterator[str]:
+    """For what needs processes that run at the same time."""
+    yield from _running(request)
+
+
+def _running(request: pytest.FixtureRequest) -> Iterator[str]:
     backend: str = request.param
+    if backend == "ray":
+        request.getfixturevalue("ray_session")
+        yield backend
+        return
     skate.init(address=backend, num_cpus=2)
     yield backend
-    skate.shutdown()
-
-
-@pytest.fixture
-def local_session() -> Iterator[None]:
-    """For what needs processes that run at the same time."""
-    skate.init(address="local", num_cpus=2)
-    yield
     skate.shutdown()

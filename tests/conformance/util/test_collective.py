@@ -11,7 +11,7 @@ import skate
 from skate.util import collective
 from skate.util.collective import ReduceOp
 
-pytestmark = pytest.mark.usefixtures("local_session")
+pytestmark = pytest.mark.usefixtures("process_session")
 
 SIZE = 3
 LENGTHS = [5, 100_000]  # in the message; through the store
@@ -47,7 +47,7 @@ class Rank:
 
 
 @pytest.fixture
-def ranks(local_session: None) -> list[Any]:
+def ranks(process_session: str) -> list[Any]:
     actors = [Rank.remote(rank) for rank in range(SIZE)]
     assert skate.get([actor.join.remote("default") for actor in actors]) == [0, 1, 2]
     return actors
@@ -72,7 +72,7 @@ def test_every_operation_gives_each_rank_its_result(ranks: list[Any], length: in
     assert skate.get([sent, received], timeout=30) == [1, 1]
 
 
-def test_a_rank_that_does_not_come_is_named(local_session: None) -> None:
+def test_a_rank_that_does_not_come_is_named(process_session: str) -> None:
     actors = [Rank.remote(rank) for rank in range(SIZE)]
     skate.get([actor.join.remote("slow", 100) for actor in actors])
     with pytest.raises(TimeoutError, match=r"rank\(s\) 1, 2"):
@@ -86,7 +86,7 @@ def test_different_calls_at_the_same_time_are_an_error(ranks: list[Any]) -> None
         skate.get(ranks[1].run.remote("barrier", 1), timeout=30)
 
 
-def test_a_declared_group_needs_no_joining(local_session: None) -> None:
+def test_a_declared_group_needs_no_joining(process_session: str) -> None:
     actors = [Rank.remote(rank) for rank in range(SIZE)]
     collective.create_collective_group(actors, SIZE, [0, 1, 2], "gloo", "declared")
     assert run_all(actors, "allreduce", 5, group="declared") == [6, 6, 6]

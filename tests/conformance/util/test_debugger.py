@@ -15,7 +15,7 @@ def stops() -> int:
     return number
 
 
-def test_a_terminal_attaches_to_a_task_that_stopped(local_session: None) -> None:
+def test_a_terminal_attaches_to_a_task_that_stopped(process_session: str) -> None:
     result = stops.remote()
     directory = skate.get_runtime_context().get_temp_dir()
     deadline_s = time.monotonic() + 20

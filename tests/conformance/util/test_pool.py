@@ -117,14 +117,14 @@ def test_callbacks_get_the_result_or_the_error(session: str) -> None:
     assert isinstance(errors[0], KeyError)
 
 
-def test_a_callback_comes_although_nobody_waits(local_session: None) -> None:
+def test_a_callback_comes_although_nobody_waits(process_session: str) -> None:
     called = threading.Event()
     with Pool(2) as pool:
         pool.apply_async(square, (3,), callback=lambda _: called.set())
         assert called.wait(30)
 
 
-def test_get_raises_when_time_is_over(local_session: None) -> None:
+def test_get_raises_when_time_is_over(process_session: str) -> None:
     with Pool(1) as pool:
         blocked = pool.apply_async(_wait_long)
         with pytest.raises(TimeoutError):
@@ -138,7 +138,7 @@ def _wait_long() -> None:
     threading.Event().wait(60)
 
 
-def test_a_long_job_delays_no_short_one(local_session: None) -> None:
+def test_a_long_job_delays_no_short_one(process_session: str) -> None:
     with Pool(2) as pool:
         pool.apply_async(_wait_long)
         results = [pool.apply_async(square, (x,)) for x in range(100)]
@@ -150,20 +150,20 @@ def test_the_initializer_runs_before_the_first_job(session: str) -> None:
         assert set(pool.map(recall, range(20))) == {"word"}
 
 
-def test_a_dead_process_fails_its_job_and_is_replaced(local_session: None) -> None:
+def test_a_dead_process_fails_its_job_and_is_replaced(process_session: str) -> None:
     with Pool(2) as pool:
         with pytest.raises(RuntimeError, match="died"):
             pool.apply(os._exit, (1,))
         assert pool.map(square, range(10)) == [x * x for x in range(10)]
 
 
-def test_processes_are_replaced_after_so_many_jobs(local_session: None) -> None:
+def test_processes_are_replaced_after_so_many_jobs(process_session: str) -> None:
     with Pool(1, maxtasksperchild=2) as pool:
         pids = pool.map(own_pid, range(6), chunksize=1)
     assert [len(list(group)) for _, group in itertools.groupby(pids)] == [2, 2, 2]
 
 
-def test_a_value_that_cannot_be_pickled_fails_alone(local_session: None) -> None:
+def test_a_value_that_cannot_be_pickled_fails_alone(process_session: str) -> None:
     with Pool(2) as pool:
         results = [pool.apply_async(_lock_at_50, (x,)) for x in range(100)]
         for x, result in enumerate(results):
@@ -200,7 +200,7 @@ def test_a_closed_pool_finishes_its_jobs_and_takes_no_more(session: str) -> None
     assert result.get(5) == [x * x for x in range(100)]
 
 
-def test_terminate_fails_what_is_not_done(local_session: None) -> None:
+def test_terminate_fails_what_is_not_done(process_session: str) -> None:
     pool = Pool(1)
     running, waiting = pool.apply_async(_wait_long), pool.apply_async(square, (1,))
     pool.terminate()

@@ -88,7 +88,7 @@ def test_async_put_and_get(session: str) -> None:
     assert asyncio.run(pass_through()) == "item"
 
 
-def test_get_waits_for_an_item(local_session: None) -> None:
+def test_get_waits_for_an_item(process_session: str) -> None:
     queue = Queue()
     taken = take.remote(queue, 2)
     queue.put("a")
@@ -97,7 +97,7 @@ def test_get_waits_for_an_item(local_session: None) -> None:
     assert skate.get(taken) == ["a", "b"]
 
 
-def test_put_waits_for_room(local_session: None) -> None:
+def test_put_waits_for_room(process_session: str) -> None:
     queue = Queue(maxsize=1)
     filling = put_all.remote(queue, [1, 2, 3])
 
@@ -105,7 +105,7 @@ def test_put_waits_for_room(local_session: None) -> None:
     skate.get(filling)
 
 
-def test_waiting_ends_in_time(local_session: None) -> None:
+def test_waiting_ends_in_time(process_session: str) -> None:
     queue = Queue(maxsize=1)
     with pytest.raises(Empty):
         queue.get(timeout=0.05)

@@ -37,7 +37,7 @@ def wait_until(condition: Callable[[], Any], timeout_s: float = 10) -> Any:
     return value
 
 
-def test_tasks_and_actors_are_listed(local_session: None) -> None:
+def test_tasks_and_actors_are_listed(process_session: str) -> None:
     skate.get([work.remote(x) for x in range(5)])
     with pytest.raises(ValueError):
         skate.get(work.remote(-1))
@@ -59,14 +59,14 @@ def test_tasks_and_actors_are_listed(local_session: None) -> None:
     assert state.list_workers() and state.list_jobs()
 
 
-def test_stored_objects_are_listed(local_session: None) -> None:
+def test_stored_objects_are_listed(process_session: str) -> None:
     ref = skate.put(bytes(1_000_000))
     (row,) = wait_until(lambda: state.list_objects(filters=[("object_id", "=", ref.hex())]))
     assert row.object_size >= 1_000_000
     assert state.get_objects(ref.hex())
 
 
-def test_the_timeline_is_written(local_session: None, tmp_path: Path) -> None:
+def test_the_timeline_is_written(process_session: str, tmp_path: Path) -> None:
     skate.get([work.remote(x) for x in range(5)])
     path = tmp_path / "trace.json"
 
@@ -78,7 +78,7 @@ def test_the_timeline_is_written(local_session: None, tmp_path: Path) -> None:
     assert isinstance(skate.timeline(), list)
 
 
-def test_metrics_of_workers_and_driver_are_summed(local_session: None) -> None:
+def test_metrics_of_workers_and_driver_are_summed(process_session: str) -> None:
     @skate.remote
     def count() -> None:
         counter = metrics.Counter("jobs_done", tag_keys=("where",))
@@ -131,7 +131,7 @@ def value_of(locked: Locked) -> int:
     return locked.value
 
 
-def test_a_registered_serializer_reaches_the_workers(local_session: None) -> None:
+def test_a_registered_serializer_reaches_the_workers(process_session: str) -> None:
     with pytest.raises(TypeError):
         skate.put(Locked(3))
     register_serializer(Locked, serializer=lambda locked: locked.value, deserializer=Locked)
