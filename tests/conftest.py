@@ -75,7 +75,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         is_for_conformance = "conformance" in item.path.parts
         if is_for_conformance and "ray" in backends:
             item.add_marker(pytest.mark.timeout(240))  # An actor is a process that takes 1–4 s to start, on a busy machine more.
-        (left_out if is_for_conformance and backends and backends[0] not in chosen else kept).append(item)
+        # In a run on Ray one session lasts for all tests: those that are about no backend in particular run with the others.
+        is_elsewhere = backends[0] not in chosen if backends else chosen == ["ray"]
+        (left_out if is_for_conformance and is_elsewhere else kept).append(item)
     # Its harness forks workers from this very process (the engine's come from a node process that has one thread): first, before Arrow, Torch and
     # others have started threads here, whose locks a child would find held.
     kept.sort(key=lambda item: not str(item.path).startswith(_FORKS))

@@ -13,6 +13,7 @@ from skate._signature import near
 from skate.actor import ActorClass, ActorHandle
 from skate.backends import current
 from skate.backends.base import InitOptions
+from skate.backends.ray_connect import is_ray_address
 from skate.generator import ObjectRefGenerator
 from skate.object_ref import ObjectRef
 from skate.options import ACTOR_OPTIONS, TASK_OPTIONS, check_actor, check_amount, check_labels, check_resources, check_task
@@ -176,7 +177,7 @@ def init(
             "or pass ignore_reinit_error=True to keep the running session"
         )
     private = [name for name in others if name.startswith("_") and name not in _OWN]
-    if private and not str(options.address or "").startswith("ray"):
+    if private and not is_ray_address(options.address or ""):
         import warnings
 
         warnings.warn(f"init(): {', '.join(private)}: settings of a Ray cluster's processes, ignored here", stacklevel=2)
