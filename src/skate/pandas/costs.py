@@ -50,6 +50,7 @@ _GIVE_BACK = {"number": 3.5, "text": 12.0}
 _PANDAS_SORT = {"text": 400.0, "float": 80.0, "time": 100.0, "other": 110.0}
 _POLARS_SORT = {"text": 180.0, "float": 300.0, "time": 90.0, "other": 130.0}
 _PANDAS_MORE_KEYS, _POLARS_MORE_KEYS = 100.0, 220.0
+_PANDAS_STEP, _POLARS_STEP = 5.0, 0.7  # An operation on two columns of numbers.
 _PANDAS_AGGREGATE = {"median": 50.0, "n_unique": 120.0, "std": 9.0, "var": 9.0}
 _POLARS_AGGREGATE = {"median": 60.0, "n_unique": 45.0, "std": 6.0, "var": 6.0}
 
@@ -129,6 +130,10 @@ class _Estimate:
                     self.polars_ns += inside[0] * (130.0 if are_many else 15.0) * keys
                 if not node.sort:
                     self.polars_ns += inside[0] * 12.0
+                # What is computed on the way: pandas makes each intermediate result in memory.
+                steps = sum(len(names) for _, _, names in node.results if len(names) > 1)
+                self.pandas_ns += inside[0] * _PANDAS_STEP * steps
+                self.polars_ns += inside[0] * _POLARS_STEP * steps
                 for name in node.aggregations:
                     self.pandas_ns += inside[0] * _PANDAS_AGGREGATE.get(name, 5.0)
                     self.polars_ns += inside[0] * _POLARS_AGGREGATE.get(name, 3.0)

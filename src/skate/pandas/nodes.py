@@ -283,7 +283,7 @@ class Filter(Node):
         elif predicate is not None:
             self._roots |= frozenset(predicate.meta.root_names())
         # For estimates: how many rows stay, if that is known, and how much there is to compute.
-        self.selectivity = child.share if isinstance(child, Attached) else 0.3
+        self.selectivity = child.share if isinstance(child, Attached) else 0.5
         self.terms = 0 if isinstance(child, Attached) else len(self._roots)
 
     @property
