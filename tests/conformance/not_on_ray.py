@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+_ALL = "lists are of the whole cluster, with what other programs have there"
 DIFFERENCES: dict[str, str] = {
     "test_actors::test_calls_are_finished_after_the_last_handle_went": "an actor's process ends without running what `atexit` was given, and stays a while",
     "test_actors::test_a_sync_call_sees_that_it_is_cancelled": "a cancelled call of an actor raises TaskCancelledError in `get`, whatever the method then returns",
@@ -15,6 +16,11 @@ DIFFERENCES: dict[str, str] = {
     "test_objects::test_memory_comes_back_when_refs_go": "objects are counted by the state API, which needs the cluster's dashboard",
     "test_tasks::test_a_lost_worker_is_replaced_and_the_task_runs_again": "the error of a lost worker does not name the task",
     "test_tasks::test_a_running_task_is_interrupted": "`cancel` does not interrupt code that sleeps or waits outside of Python, such as `time.sleep`: `force=True` does",
+    "test_session_services::test_metrics_of_workers_and_driver_are_summed": "not forwarded to Ray's yet; `skate.report` keeps the latest values only",
+    "test_session_services::test_stored_objects_are_listed": "objects are counted by the state API, which needs the cluster's dashboard",
+    "test_session_services::test_tasks_and_actors_are_listed": _ALL,
+    "test_session_services::test_the_timeline_is_written": _ALL,
+    "test_session_services::test_named_actors_are_listed": _ALL,
     "test_debugger::test_a_terminal_attaches_to_a_task_that_stopped": "`skate debug` attaches to tasks of Skate's own engine",
     "test_resources::test_a_node_that_does_not_exist_is_an_error": "node ids have 28 bytes, and others are refused",
     "test_resources::test_the_context_of_a_task": "a short call travels with others, in a Ray task with an id of its own",

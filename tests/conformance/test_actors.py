@@ -85,7 +85,7 @@ def test_an_error_in_the_constructor_fails_every_call() -> None:
     broken: Any = Broken.remote()
     for _ in range(2):
         with pytest.raises(ActorDiedError, match="cannot start"):
-            skate.get(broken.f.remote(), timeout=20)
+            skate.get(broken.f.remote(), timeout=60)
 
 
 def test_refs_as_constructor_arguments() -> None:
@@ -140,7 +140,7 @@ def test_an_actor_that_makes_actors() -> None:
 
 def test_built_in_methods() -> None:
     counter = Counter.remote(3)
-    assert skate.get(counter.__ray_ready__.remote(), timeout=20) is not False
+    assert skate.get(counter.__ray_ready__.remote(), timeout=60) is not False
     assert skate.get(counter.__ray_call__.remote(lambda self, k: self.n * k, 5)) == 15
 
 
@@ -219,7 +219,7 @@ def test_kill_fails_calls() -> None:
     assert skate.get(counter.add.remote()) == 1
     skate.kill(counter)
     with pytest.raises(RayActorError):
-        skate.get(counter.add.remote(), timeout=20)
+        skate.get(counter.add.remote(), timeout=60)
 
 
 def test_exit_actor_ends_it_on_purpose() -> None:
@@ -233,9 +233,9 @@ def test_exit_actor_ends_it_on_purpose() -> None:
 
     leaver: Any = Leaver.remote()
     with pytest.raises(RayActorError):
-        skate.get(leaver.leave.remote(), timeout=20)
+        skate.get(leaver.leave.remote(), timeout=60)
     with pytest.raises(RayActorError):
-        skate.get(leaver.f.remote(), timeout=20)
+        skate.get(leaver.f.remote(), timeout=60)
     with pytest.raises(TypeError, match="actor"):
         skate.actor.exit_actor()
 
@@ -243,10 +243,10 @@ def test_exit_actor_ends_it_on_purpose() -> None:
 def test_terminate_lets_earlier_calls_finish() -> None:
     counter = Counter.remote()
     earlier = [counter.add.remote() for _ in range(20)]
-    skate.get(counter.__ray_terminate__.remote(), timeout=20)
+    skate.get(counter.__ray_terminate__.remote(), timeout=60)
     assert skate.get(earlier) == list(range(1, 21))
     with pytest.raises(RayActorError):
-        skate.get(counter.add.remote(), timeout=20)
+        skate.get(counter.add.remote(), timeout=60)
 
 
 @processes_only
@@ -267,7 +267,7 @@ def test_calls_are_finished_after_the_last_handle_went(tmp_path: Path) -> None:
     writer: Any = Writer.remote(tmp_path / "log")
     refs = [writer.write.remote("x") for _ in range(20)]
     del writer
-    pid = skate.get(refs, timeout=20)[-1]
+    pid = skate.get(refs, timeout=60)[-1]
     assert (tmp_path / "log").read_text() == "x" * 20
     wait_until(lambda: (tmp_path / "log.exit").exists() and not Path(f"/proc/{pid}").exists())
 
@@ -279,16 +279,16 @@ def test_an_actor_restarts_as_often_as_it_may() -> None:
     counter.add.remote()
     os.kill(first, 9)
     wait_until(lambda: _alive_pid(counter) not in (None, first))
-    assert skate.get(counter.value.remote(), timeout=20) == 5, "the constructor ran again"
+    assert skate.get(counter.value.remote(), timeout=60) == 5, "the constructor ran again"
     os.kill(skate.get(counter.pid.remote()), 9)
     with pytest.raises(ActorDiedError):
         while True:
-            _ = skate.get(counter.value.remote(), timeout=20) if _alive_pid(counter) is None else time.sleep(0.002)
+            _ = skate.get(counter.value.remote(), timeout=60) if _alive_pid(counter) is None else time.sleep(0.002)
 
 
 def _alive_pid(counter: Any) -> int | None:
     try:
-        pid: int = skate.get(counter.pid.remote(), timeout=20)
+        pid: int = skate.get(counter.pid.remote(), timeout=60)
     except skate.exceptions.ActorUnavailableError:
         return None
     return pid
@@ -313,7 +313,7 @@ def test_calls_are_tried_again_when_asked(tmp_path: Path) -> None:
             return "done"
 
     actor: Any = DiesOnce.remote()
-    assert skate.get(actor.work.remote(tmp_path / "log"), timeout=20) == "done"
+    assert skate.get(actor.work.remote(tmp_path / "log"), timeout=60) == "done"
 
 
 # ---------------------------------------------------------------- concurrency
@@ -334,8 +334,8 @@ def test_an_async_actor_runs_calls_together() -> None:
 
     meeting: Any = Rendezvous.remote()
     waiting = meeting.wait.remote()
-    skate.get(meeting.release.remote(), timeout=20)
-    assert skate.get(waiting, timeout=20) == "met"
+    skate.get(meeting.release.remote(), timeout=60)
+    assert skate.get(waiting, timeout=60) == "met"
 
 
 def test_an_async_actor_awaits_refs_and_yields() -> None:
@@ -354,7 +354,7 @@ def test_an_async_actor_awaits_refs_and_yields() -> None:
                 yield i
 
     actor: Any = Async.remote()
-    assert skate.get(actor.sum.remote([square.remote(2), square.remote(3)]), timeout=20) == 13
+    assert skate.get(actor.sum.remote([square.remote(2), square.remote(3)]), timeout=60) == 13
     assert [skate.get(ref) for ref in actor.count.remote(3)] == [0, 1, 2]
 
 
@@ -366,7 +366,7 @@ def test_a_threaded_actor_runs_calls_together() -> None:
             self.barrier = threading.Barrier(2)
 
         def meet(self) -> int:
-            return self.barrier.wait(timeout=20)
+            return self.barrier.wait(timeout=60)
 
     threads: Any = Threads.remote()
     assert sorted(skate.get([threads.meet.remote(), threads.meet.remote()], timeout=30)) == [0, 1]
@@ -381,15 +381,15 @@ def test_concurrency_groups_do_not_wait_for_each_other() -> None:
 
         @skate.method(concurrency_group="io")
         def wait(self) -> bool:
-            return self.event.wait(timeout=20)
+            return self.event.wait(timeout=60)
 
         def release(self) -> None:
             self.event.set()
 
     grouped: Any = Grouped.remote()
     waiting = grouped.wait.remote()
-    skate.get(grouped.release.remote(), timeout=20)
-    assert skate.get(waiting, timeout=20) is True
+    skate.get(grouped.release.remote(), timeout=60)
+    assert skate.get(waiting, timeout=60) is True
 
 
 @processes_only
@@ -410,8 +410,8 @@ def test_max_pending_calls() -> None:
         with pytest.raises(skate.exceptions.PendingCallsLimitExceeded, match="3"):
             slow.sleep.remote(f"{directory}/go")
         Path(f"{directory}/go").touch()
-        skate.get(refs, timeout=20)
-        skate.get(slow.sleep.remote(f"{directory}/go"), timeout=20)
+        skate.get(refs, timeout=60)
+        skate.get(slow.sleep.remote(f"{directory}/go"), timeout=60)
 
 
 # ---------------------------------------------------------------- cancelling
@@ -441,11 +441,11 @@ def test_cancelling_an_async_call() -> None:
 
     sleeper: Any = Sleeper.remote()
     ref = sleeper.sleep.remote()
-    skate.get(sleeper.wait_until_asleep.remote(), timeout=20)
+    skate.get(sleeper.wait_until_asleep.remote(), timeout=60)
     skate.cancel(ref)
     with pytest.raises(TaskCancelledError):
-        skate.get(ref, timeout=20)
-    assert skate.get(sleeper.what.remote(), timeout=20) == "cancelled"
+        skate.get(ref, timeout=60)
+    assert skate.get(sleeper.what.remote(), timeout=60) == "cancelled"
 
 
 @processes_only
@@ -466,8 +466,8 @@ def test_a_sync_call_sees_that_it_is_cancelled(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="force"):
         skate.cancel(ref, force=True)
     skate.cancel(ref)
-    assert skate.get(ref, timeout=20) == "saw it", "how it ends is the method's own decision"
-    assert skate.get(looker.f.remote(), timeout=20) == 1
+    assert skate.get(ref, timeout=60) == "saw it", "how it ends is the method's own decision"
+    assert skate.get(looker.f.remote(), timeout=60) == 1
 
 
 @processes_only
@@ -485,8 +485,8 @@ def test_a_cancelled_call_that_waits_never_runs(tmp_path: Path) -> None:
     waiting = busy.mark.remote(tmp_path / "ran")
     skate.cancel(waiting)
     (tmp_path / "go").touch()
-    skate.get(holding, timeout=20)
+    skate.get(holding, timeout=60)
     with pytest.raises(TaskCancelledError):
-        skate.get(waiting, timeout=20)
-    assert skate.get(busy.mark.remote(tmp_path / "after"), timeout=20) is None
+        skate.get(waiting, timeout=60)
+    assert skate.get(busy.mark.remote(tmp_path / "after"), timeout=60) is None
     assert not (tmp_path / "ran").exists()

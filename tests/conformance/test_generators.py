@@ -43,12 +43,12 @@ def test_an_error_is_the_last_item() -> None:
 
 def test_completed() -> None:
     items = count.remote(3)
-    assert skate.get(items.completed(), timeout=20) is None
+    assert skate.get(items.completed(), timeout=60) is None
     assert len(list(items)) == 3
     assert items.is_finished()
     items = fails_after.remote(1)
     with pytest.raises(ValueError, match="in the middle"):
-        skate.get(items.completed(), timeout=20)
+        skate.get(items.completed(), timeout=60)
 
 
 def test_async_iteration() -> None:
@@ -104,7 +104,7 @@ def test_items_come_while_the_generator_runs(tmp_path: Path) -> None:
 
     items = stepwise.remote(tmp_path)
     for i in range(3):
-        assert skate.get(next(items), timeout=20) == i
+        assert skate.get(next(items), timeout=60) == i
         (tmp_path / str(i)).touch()
     assert list(items) == []
 
@@ -148,7 +148,7 @@ def test_backpressure_of_an_async_actors_generator(tmp_path: Path) -> None:
     wait_until((tmp_path / "log").exists)
     for taken, ref in enumerate(items):
         assert skate.get(ref) == taken
-        assert skate.get(source.ping.remote(), timeout=20) == "pong"
+        assert skate.get(source.ping.remote(), timeout=60) == "pong"
         assert len((tmp_path / "log").read_text()) <= taken + 4
     assert taken == 19
 
@@ -183,4 +183,4 @@ def test_cancelling_a_generator(tmp_path: Path) -> None:
     assert skate.get(next(items)) == 1
     skate.cancel(items)
     with pytest.raises(skate.exceptions.TaskCancelledError):
-        skate.get(next(items), timeout=20)
+        skate.get(next(items), timeout=60)

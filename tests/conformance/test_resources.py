@@ -89,7 +89,7 @@ def test_resources_are_taken_and_come_back() -> None:
 @processes_only
 def test_gpus_are_exclusive_and_visible() -> None:
     things = [Thing.options(num_gpus=1, num_cpus=0).remote() for _ in range(2)]
-    seen = skate.get([thing.gpus.remote() for thing in things], timeout=20)
+    seen = skate.get([thing.gpus.remote() for thing in things], timeout=60)
     assert sorted(ids for ids, _env in seen) == [[0], [1]]
     assert [env for _ids, env in seen] == [str(ids[0]) for ids, _env in seen]
 
@@ -141,7 +141,7 @@ def group() -> Iterator[PlacementGroup]:
 
 
 def test_a_group_is_reserved(group: PlacementGroup) -> None:
-    assert skate.get(group.ready(), timeout=20)
+    assert skate.get(group.ready(), timeout=60)
     assert group.bundle_specs == [{"CPU": 1.0}, {"CPU": 1.0, "license": 1.0}]
     assert get_placement_group("pair") == group
     assert placement_group_table(group)["state"] == "CREATED"
@@ -152,7 +152,7 @@ def test_tasks_and_actors_run_in_a_group(group: PlacementGroup) -> None:
     inside = PlacementGroupSchedulingStrategy(group)
     assert skate.get(context.options(scheduling_strategy=inside).remote("get_placement_group_id")) == [group.id.hex()]
     thing = Thing.options(scheduling_strategy=PlacementGroupSchedulingStrategy(group, 1), resources={"license": 1}).remote()
-    assert skate.get(thing.context.remote("get_placement_group_id"), timeout=20) == [group.id.hex()]
+    assert skate.get(thing.context.remote("get_placement_group_id"), timeout=60) == [group.id.hex()]
     assert skate.get(context.remote("get_placement_group_id")) == [None]
     assert get_current_placement_group() is None
     skate.kill(thing)
@@ -164,8 +164,8 @@ def test_children_are_captured_when_asked(group: PlacementGroup) -> None:
 
     captured = Thing.options(num_cpus=0, scheduling_strategy=strategy(captures=True)).remote()
     free = Thing.options(num_cpus=0, scheduling_strategy=strategy(captures=False)).remote()
-    assert skate.get(captured.task_in_group.remote(), timeout=20) == [group.id.hex()]
-    assert skate.get(free.task_in_group.remote(), timeout=20) == [None]
+    assert skate.get(captured.task_in_group.remote(), timeout=60) == [group.id.hex()]
+    assert skate.get(free.task_in_group.remote(), timeout=60) == [None]
     for thing in (captured, free):
         skate.kill(thing)
 
@@ -189,11 +189,11 @@ def test_removing_a_group_ends_what_runs_in_it() -> None:
     thing = Thing.options(
         num_cpus=0, scheduling_strategy=PlacementGroupSchedulingStrategy(made), resources={"license": 1}
     ).remote()
-    skate.get(thing.context.remote("namespace"), timeout=20)
+    skate.get(thing.context.remote("namespace"), timeout=60)
     remove_placement_group(made)
     with pytest.raises(skate.exceptions.ActorPlacementGroupRemoved):
         while True:
-            skate.get(thing.context.remote("namespace"), timeout=20)
+            skate.get(thing.context.remote("namespace"), timeout=60)
 
 
 # ---------------------------------------------------------------- strategies
@@ -202,18 +202,18 @@ def test_removing_a_group_ends_what_runs_in_it() -> None:
 def test_strategies_on_one_node() -> None:
     node = skate.get_runtime_context().get_node_id()
     for strategy in ("DEFAULT", "SPREAD", NodeAffinitySchedulingStrategy(node, soft=False)):
-        assert skate.get(context.options(scheduling_strategy=strategy).remote("get_node_id"), timeout=20) == [node]
+        assert skate.get(context.options(scheduling_strategy=strategy).remote("get_node_id"), timeout=60) == [node]
     elsewhere = "ab" * 16
     soft = NodeAffinitySchedulingStrategy(elsewhere, soft=True)
-    assert skate.get(context.options(scheduling_strategy=soft).remote("get_node_id"), timeout=20) == [node]
+    assert skate.get(context.options(scheduling_strategy=soft).remote("get_node_id"), timeout=60) == [node]
     labels = NodeLabelSchedulingStrategy({"zone": NotIn("moon")})
-    assert skate.get(context.options(scheduling_strategy=labels).remote("get_node_id"), timeout=20) == [node]
+    assert skate.get(context.options(scheduling_strategy=labels).remote("get_node_id"), timeout=60) == [node]
 
 
 @processes_only
 def test_a_node_that_does_not_exist_is_an_error() -> None:
     hard = NodeAffinitySchedulingStrategy("ab" * 16, soft=False)
     with pytest.raises(skate.exceptions.TaskUnschedulableError):
-        skate.get(context.options(scheduling_strategy=hard).remote(), timeout=20)
+        skate.get(context.options(scheduling_strategy=hard).remote(), timeout=60)
     with pytest.raises(skate.exceptions.ActorUnschedulableError):
-        skate.get(Thing.options(scheduling_strategy=hard).remote().gpus.remote(), timeout=20)
+        skate.get(Thing.options(scheduling_strategy=hard).remote().gpus.remote(), timeout=60)

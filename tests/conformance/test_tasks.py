@@ -162,7 +162,7 @@ def test_get_does_not_wait_for_the_rest_after_an_error() -> None:
     failed = fail.remote()
     skate.wait([failed])
     with pytest.raises(IndexError):
-        skate.get([failed, wait_for.remote([failed])], timeout=20)
+        skate.get([failed, wait_for.remote([failed])], timeout=60)
 
 
 def test_an_exception_that_cannot_be_pickled_keeps_its_text() -> None:
@@ -213,7 +213,7 @@ def test_awaiting_a_ref() -> None:
         return await asyncio.gather(square.remote(2), square.remote(3))
 
     assert asyncio.run(both()) == [4, 9]
-    assert square.remote(4).future().result(timeout=20) == 16
+    assert square.remote(4).future().result(timeout=60) == 16
 
 
 @processes_only
@@ -244,14 +244,14 @@ def test_a_lost_worker_is_replaced_and_the_task_runs_again(tmp_path: Path) -> No
             os.kill(os.getpid(), 9)
         return "done"
 
-    assert skate.get(dies_once.remote(tmp_path / "log"), timeout=20) == "done"
+    assert skate.get(dies_once.remote(tmp_path / "log"), timeout=60) == "done"
 
     @skate.remote(max_retries=0)
     def dies() -> None:
         os.kill(os.getpid(), 9)
 
     with pytest.raises(WorkerCrashedError, match="dies"):
-        skate.get(dies.remote(), timeout=20)
+        skate.get(dies.remote(), timeout=60)
 
 
 @processes_only
@@ -297,9 +297,9 @@ def test_a_cancelled_task_that_waits_never_runs(tmp_path: Path) -> None:
     waiting = mark.remote(tmp_path / "ran")
     skate.cancel(waiting)
     with pytest.raises(TaskCancelledError):
-        skate.get(waiting, timeout=20)
+        skate.get(waiting, timeout=60)
     (tmp_path / "go").touch()
-    skate.get(blocker, timeout=20)
+    skate.get(blocker, timeout=60)
     assert not (tmp_path / "ran").exists()
 
 
@@ -314,7 +314,7 @@ def test_a_running_task_is_interrupted(tmp_path: Path) -> None:
     wait_until((tmp_path / "started").exists)
     skate.cancel(ref)
     with pytest.raises(TaskCancelledError):
-        skate.get(ref, timeout=20)
+        skate.get(ref, timeout=60)
     assert skate.get(square.remote(2)) == 4
 
 
@@ -333,7 +333,7 @@ def test_force_kills_the_worker(tmp_path: Path) -> None:
     wait_until((tmp_path / "started").exists)
     skate.cancel(ref, force=True)
     with pytest.raises((TaskCancelledError, WorkerCrashedError)):
-        skate.get(ref, timeout=20)
+        skate.get(ref, timeout=60)
 
 
 def test_cancelling_what_is_finished_does_nothing() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from pathlib import Path
 
@@ -127,13 +129,65 @@ def test_the_environment_names_the_cluster(cluster: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("address", "words"),
-    [("127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9"), ("ray://127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9")],
+    [
+        ("127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9"),
+        ("ray://127.0.0.1:9", "Skate does not speak Ray Client's protocol"),
+        ("no.such.host.invalid:6379", "no Ray cluster answers at no.such.host.invalid:6379"),
+    ],
 )
 def test_a_bad_address_is_one_sentence_soon(address: str, words: str, tmp_path: Path) -> None:
     started = time.monotonic()
     done = run_program(f"import skate; skate.init(address={address!r})", tmp_path)
     assert time.monotonic() - started < 15
     assert f"ConnectionError: address={address!r}: {words}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"), [(b"", "says nothing"), (b"HTTP/1.1 400 Bad Request\r\n\r\n", "is not a Ray cluster's head")]
+)
+def test_something_else_that_listens_is_no_cluster(answer: bytes, words: str, tmp_path: Path) -> None:
+    """Also a head that hangs: it takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            taken, _ = server.accept()
+            with taken:
+                if answer:
+                    taken.sendall(answer)
+                taken.settimeout(20)
+                while taken.recv(100):
+                    pass
+
+        threading.Thread(target=serve, daemon=True).start()
+        started = time.monotonic()
+        done = run_program(f"import skate; skate.init(address='127.0.0.1:{server.getsockname()[1]}')", tmp_path)
+        assert time.monotonic() - started < 15
+    assert words in done.stderr.splitlines()[-1], done.stderr
+
+
+def test_another_version_of_ray_is_one_sentence(cluster: str, tmp_path: Path) -> None:
+    done = run_program(f"import ray; ray.__version__ = '2.61.0'; import skate; skate.init(address={cluster!r})", tmp_path)
+    assert "the versions differ; here Ray 2.61.0 and Python" in done.stderr.splitlines()[-1], done.stderr
+
+
+def test_a_module_that_the_cluster_lacks_is_named(cluster: str, tmp_path: Path) -> None:
+    text = """
+        import sys, time, types, skate
+        skate.init(address=<address>)
+        nowhere = types.ModuleType("nowhere")
+        exec("def f(x): return x", vars(nowhere))
+        sys.modules["nowhere"] = nowhere
+        @skate.remote
+        def warm(): return 1
+        skate.get(warm.remote())
+        started = time.monotonic()
+        f = skate.remote(nowhere.f)
+        try:
+            skate.get([f.remote(i) for i in range(20)])
+        except Exception as error:
+            print("> ", "nowhere" in str(error), time.monotonic() - started < 15)
+        """
+    assert run(text, tmp_path, cluster).splitlines()[-1] == ">  True True"
 
 
 def test_a_wrong_token_is_named(cluster: str, tmp_path: Path) -> None:

@@ -77,8 +77,10 @@ class RayBackend:
     def start(cls, options: InitOptions) -> RayBackend:
         """A driver's. Raises ConnectionError and its like: see `ray_connect.connect`."""
         from skate.backends.ray_connect import connect
+        from skate.backends.serializers import use_on_ray
 
         env = connect(options)
+        use_on_ray()
         return cls(is_worker=False, env=env, batches=bool(options.extra.get("_batch_short_tasks", True)))
 
     def _new_id(self) -> bytes:

@@ -14,7 +14,7 @@ _HOST_AND_PORT = re.compile(r"\[?[\w.:-]+\]?:\d{1,5}")
 
 
 def is_ray_address(address: str) -> bool:
-    """ "ray", "ray://host:10001" (Ray Client), "ray:host:6379", "host:6379"."""
+    """ "ray", "ray:host:6379", "host:6379"; also "ray://host:10001", which `connect` refuses with what to write instead."""
     return (
         address == "ray"
         or address.startswith("ray:")
@@ -50,16 +50,21 @@ def connect(options: InitOptions) -> dict[str, Any]:
     ray = import_ray()
     address = options.address or "ray"
     given = address
+    if address.startswith("ray://"):
+        raise ConnectionError(
+            f"address={given!r}: Skate does not speak Ray Client's protocol (ray://). Run the program on a node of the cluster or a machine that reaches "
+            'them, with address="host:6379"; or send it there: ray job submit --working-dir . -- python program.py (docs/how-to/ray-clusters.md)'
+        )
     if address == "ray":
         address = "auto"
-    elif address.startswith("ray:") and not address.startswith("ray://"):
-        address = address[len("ray:") :]
+    else:
+        address = address.removeprefix("ray:")
     if ray.is_initialized():
         raise ConnectionError(
             "this process has called ray.init() itself: let skate.init(address=…) do it, or call ray.shutdown() first"
         )
     if address != "auto":
-        _reach(address.removeprefix("ray://"), given)
+        _reach(address, given)
     if options.num_cpus is not None or options.num_gpus is not None or options.object_store_memory is not None:
         _warn_of_sizes(options)
     env = _runtime_env(options)
@@ -89,22 +94,39 @@ def _use_token() -> None:
 _PASSED_ON = ("job_config", "logging_level", "logging_format", "logging_config", "_node_ip_address", "_redis_password")
 
 
+# What a client of HTTP/2, which Ray's servers speak, says first: the preface and an empty SETTINGS frame (RFC 9113, 3.4). The server's answer begins with
+# a SETTINGS frame of its own: 3 bytes of length, then the type, 4.
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+
+
 def _reach(host_and_port: str, given: str) -> None:
-    """Ray itself tries for minutes where nobody listens."""
+    """Ray itself tries for minutes where nobody listens, or where something else does."""
     import socket
 
-    host, _, port = host_and_port.split("/")[0].rpartition(":")
+    host, _, port = host_and_port.rpartition(":")
     if not port.isdigit():
         raise ConnectionError(
-            f'address={given!r} is not an address of a Ray cluster: write "host:6379", "ray://host:10001" or "ray"'
+            f'address={given!r} is not an address of a Ray cluster: write "host:6379", or "ray" for this machine\'s'
         )
     try:
-        socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)), timeout=CONNECT_S).close()
-    except (OSError, ValueError) as error:
+        connection = socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)), timeout=CONNECT_S)
+    except (OSError, OverflowError) as error:
         raise ConnectionError(
-            f"address={given!r}: no Ray cluster answers at {host_and_port} ({error}). Is the head running (`ray start --head --port=6379`; "
-            "Ray Client listens at 10001), and may this machine reach it?"
+            f"address={given!r}: no Ray cluster answers at {host_and_port} ({error}). Is the head running (`ray start --head --port=6379`), "
+            "and may this machine reach it?"
         ) from None
+    with connection:
+        try:
+            connection.sendall(_HELLO)
+            answer = connection.recv(9)
+        except OSError as error:
+            raise ConnectionError(
+                f"address={given!r}: {host_and_port} takes connections and says nothing ({error}): the cluster's head hangs, or another program listens there"
+            ) from None
+    if answer[3:4] != b"\x04":
+        raise ConnectionError(
+            f"address={given!r}: what answers at {host_and_port} is not a Ray cluster's head: give the port of `ray start --head --port=…` (6379 as a rule)"
+        )
 
 
 def _warn_of_sizes(options: InitOptions) -> None:
@@ -146,7 +168,7 @@ def _explained(error: Exception, address: str, version: str) -> Exception:
     if isinstance(error, ConnectionError) or "could not find any running ray instance" in low:
         return ConnectionError(
             f"address={address!r}: there is no Ray cluster on this machine, or none that answers: `ray start --head` starts one, "
-            f'"ray://host:10001" or "host:6379" names one elsewhere (Ray says: {_short(text)})'
+            f'"host:6379" names one elsewhere (Ray says: {_short(text)})'
         )
     return ConnectionError(f"address={address!r}: Ray could not join the cluster: {_short(text)}")
 

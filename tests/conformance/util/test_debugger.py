@@ -28,6 +28,6 @@ def test_a_terminal_attaches_to_a_task_that_stopped(process_session: str) -> Non
     )
     terminal.start()
 
-    assert skate.get(result, timeout=20) in (42, 7)
+    assert skate.get(result, timeout=60) in (42, 7)
     terminal.join(10)
     assert "42" in shown.getvalue() and not rpdb.waiting(directory)
