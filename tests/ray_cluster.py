@@ -21,6 +21,12 @@ from pathlib import Path
 _MARK = "SKATE_TEST_RAY"
 _RAY = (sys.executable, "-c", "from ray.scripts.scripts import main; main()")
 
+# Ray misses a node after 30 s, and a call to a machine that is cut off from the network after 5 minutes: for tests, sooner.
+IMPATIENT = {
+    "RAY_health_check_initial_delay_ms": "1000", "RAY_health_check_period_ms": "500", "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "5", "RAY_grpc_client_keepalive_time_ms": "2000", "RAY_grpc_client_keepalive_timeout_ms": "4000",
+}  # fmt: skip
+
 
 def free_port() -> int:
     with socket.socket() as one:
@@ -39,8 +45,7 @@ class Cluster:
         self.address = f"{ip}:{self.port}"
         self.environment = {
             **os.environ, _MARK: str(directory), "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_health_check_initial_delay_ms": "1000", "RAY_health_check_period_ms": "500",
-            "RAY_health_check_timeout_ms": "1000", "RAY_health_check_failure_threshold": "4",
+            **IMPATIENT,
         }  # fmt: skip
 
     def start_head(self, *arguments: str) -> None:

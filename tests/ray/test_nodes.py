@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.programs import start_program
-from tests.ray_cluster import Cluster, running_cluster
+from tests.ray_cluster import IMPATIENT, Cluster, running_cluster
 
 pytestmark = pytest.mark.timeout(240)  # A Ray node takes up to 20 s to start, and as long to be missed.
 
@@ -28,7 +28,7 @@ def nodes() -> Iterator[Cluster]:
 
 def converse(cluster: Cluster, tmp_path: Path, text: str, *, when_ready: object = None) -> list[str]:
     """Run a program; as soon as the file `ready` exists, call `when_ready`. Returns its lines."""
-    program = start_program(text.replace("<address>", repr(cluster.address)), tmp_path)
+    program = start_program(text.replace("<address>", repr(cluster.address)), tmp_path, **IMPATIENT)
     try:
         if callable(when_ready):
             deadline_s = time.monotonic() + 120
