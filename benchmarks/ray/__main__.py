@@ -63,7 +63,13 @@ def report(arguments: argparse.Namespace, address: str) -> None:
         "command": "python -m benchmarks.ray " + " ".join(sys.argv[1:]),
         "commit": commit.stdout.strip(),
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"cpus": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()},
+        # Other work ran beside it when the load is above the number of CPUs: read the ratios then, not the rates.
+        "machine": {
+            "cpus": os.cpu_count(),
+            "load": [round(one, 1) for one in os.getloadavg()],
+            "platform": platform.platform(),
+            "python": platform.python_version(),
+        },
         "ray": ray.__version__,
         "rows": rows,
     }

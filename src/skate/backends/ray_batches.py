@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 CHUNK_S = 0.01  # What the elements of one chunk take together, at most.
 CHUNK_CALLS_MAX = 1000
 GATHER_S = 0.001  # How long a call waits for others.
-# A function whose first calls have not come back by then (a worker may have to start first) is sent call by call until they have.
+# When a function's first calls have not come back by then (a worker may have to start first), the others are sent in small chunks: if it is a long
+# function, these hand back all but their first call.
 LONG_S = 5.0
+UNKNOWN_CALLS = 32
 CANCEL_S = 0.05  # A chunk with a cancelled element is left alone that long: most are done by then.
 BYTES_MAX = 4096  # Of a text among the arguments of a call that travels with others.
 _LOOK_S = 0.1  # How often what chunks have handed back is looked for.
@@ -296,7 +298,7 @@ class Batcher:
 
     def _size(self, most: int) -> int:
         if self.call_s is None:
-            return 1
+            return min(most, UNKNOWN_CALLS)
         return max(1, min(most, self._most, int(CHUNK_S / max(self.call_s, 1e-7))))
 
     def _send_waiting(self) -> None:
