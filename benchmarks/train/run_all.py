@@ -94,6 +94,23 @@ def median(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def write(group: str, rows: dict[str, list[str]], runs: dict[str, list[dict[str, Any]]]) -> None:
+    """The rows that have been run, as a file."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
+    shown = {
+        row: " ".join("python" if part == PYTHON else part for part in command).replace(f"{ROOT}/", "")
+        for row, command in rows.items()
+    }
+    document = {
+        "command": f"python -m benchmarks.train.run_all {group}",
+        "rows": {row: {"median": median(runs[row]), "runs": runs[row], "command": shown[row]} for row in rows if runs[row]},
+        "commit": commit,
+        "nice": os.nice(0),
+        "machine": f"{os.cpu_count()} CPUs, {platform.machine()}, Python {platform.python_version()}",
+    }
+    (RESULTS / f"train-{group}.json").write_text(json.dumps(document, indent=1) + "\n")
+
+
 def main() -> None:
     names = sys.argv[1:] or list(GROUPS)
     with contextlib.suppress(PermissionError):  # Before other work of the machine, where that may be asked for.
@@ -110,22 +127,8 @@ def main() -> None:
             for row, command in rows.items():
                 runs[row].append(run_row(command))
                 print(group, row, runs[row][-1], flush=True)
+                write(group, rows, runs)
             longest_s = max(longest_s, time.monotonic() - begun_s)
-        if not all(runs.values()):
-            continue
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
-        shown = {
-            row: " ".join("python" if part == PYTHON else part for part in command).replace(f"{ROOT}/", "")
-            for row, command in rows.items()
-        }
-        document = {
-            "command": f"python -m benchmarks.train.run_all {group}",
-            "rows": {row: {"median": median(runs[row]), "runs": runs[row], "command": shown[row]} for row in rows},
-            "commit": commit,
-            "nice": os.nice(0),
-            "machine": f"{os.cpu_count()} CPUs, {platform.machine()}, Python {platform.python_version()}",
-        }
-        (RESULTS / f"train-{group}.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":
