@@ -1,7 +1,7 @@
 """Runs a group of rows, in turn and several times, and writes their medians: `python -m benchmarks.train.run_all GROUP …`.
 
 benchmarks/results/train-GROUP.json has each run's figures too. Rows of a group are run one after another, round by round, so that a machine that gets slower
-for a while does so for all of them; with BENCH_LIMIT_S rounds end when the time does. What peers need (ray[train,tune], tf-keras) has to be importable: PYTHONPATH.
+for a while does so for all of them; BENCH_LIMIT_S and BENCH_ROUNDS make it shorter. What peers need (ray[train,tune], tf-keras) has to be importable: PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ def main() -> None:
     until_s = time.monotonic() + float(os.environ.get("BENCH_LIMIT_S", "inf"))
     for group in names:
         rounds, rows = GROUPS[group]
+        rounds = min(rounds, int(os.environ.get("BENCH_ROUNDS", rounds)))
         runs: dict[str, list[dict[str, Any]]] = {row: [] for row in rows}
         longest_s = 0.0
         for _ in range(rounds):
