@@ -86,7 +86,10 @@ class _Estimate:
         match node:
             case Source():
                 rows = float(len(node.frame))
-                self.polars_ns += rows * sum(_CONVERT[_kind(node.columns[name].dtype)] for name in wanted if name in node.columns and not node.is_converted(name))  # fmt: skip
+                for name in wanted:
+                    if name in node.columns and not node.is_converted(name):
+                        # Once converted it stays so: what is asked for again and again would have been worth it from the beginning.
+                        self.polars_ns += rows * _CONVERT[_kind(node.columns[name].dtype)] / (1 + 2 * node.missed.get(name, 0))
             case Table():
                 rows = float(node.table.height)
             case Attached():
@@ -121,15 +124,16 @@ class _Estimate:
             case Aggregate():
                 rows = max(1.0, inside[0] * 0.02)
                 keys = len(node.keys)
+                are_many = _share_of_groups(node) > (0.5 if keys == 1 else 0.9)
                 if keys == 1:
-                    self.pandas_ns += inside[0] * 30.0
-                    self.polars_ns += inside[0] * (12.0 if kinds.is_str(node.keys[0].dtype) else 25.0)
+                    text = kinds.is_str(node.keys[0].dtype)
+                    self.pandas_ns += inside[0] * ((80.0 if text else 45.0) if are_many else 30.0)
+                    self.polars_ns += inside[0] * ((35.0 if text else 20.0) if are_many else 8.0)
                 else:
-                    are_many = _are_groups_many(node)
                     self.pandas_ns += inside[0] * (120.0 if are_many else 40.0) * keys
-                    self.polars_ns += inside[0] * (130.0 if are_many else 15.0) * keys
+                    self.polars_ns += inside[0] * (130.0 if are_many else 8.0) * keys
                 if not node.sort:
-                    self.polars_ns += inside[0] * 12.0
+                    self.polars_ns += inside[0] * (12.0 if are_many else 3.0)
                 # What is computed on the way: pandas makes each intermediate result in memory.
                 steps = sum(len(names) for _, _, names in node.results if len(names) > 1)
                 self.pandas_ns += inside[0] * _PANDAS_STEP * steps
@@ -148,21 +152,19 @@ class _Estimate:
         self.rows[node.id] = rows
 
 
-_SAMPLE_ROWS = 1000
-
-
-def _are_groups_many(node: Aggregate) -> bool:
-    """Whether most combinations of the keys are rare, by a sample of the frame in memory that they are columns of."""
+def _share_of_groups(node: Aggregate) -> float:
+    """How many different combinations of the keys a sample has, as a share of its rows; 0 if the keys are no columns of a frame in memory."""
     source = node.inputs[0]
     while isinstance(source, (Filter, Attached, Slice, Sort)):
         source = source.inputs[0]
     names = [key.name for key in node.keys]
     if not isinstance(source, Source) or not all(name in source.labels for name in names):
-        return False
+        return 0.0
     labels = [source.labels[name] for name in names if name is not None]
-    step = max(1, len(source.frame) // _SAMPLE_ROWS)
+    rows = len(source.frame)
+    step = max(1, rows // min(20_000, max(1_000, rows // 100)))
     sample = source.frame[labels].iloc[::step]
-    return bool(len(sample.drop_duplicates()) > 0.5 * len(sample))
+    return len(sample.drop_duplicates()) / max(1, len(sample))
 
 
 def is_pandas_faster(plan: Plan, topological: list[Node], needed: dict[int, frozenset[str]]) -> bool:
@@ -179,7 +181,12 @@ def is_pandas_faster(plan: Plan, topological: list[Node], needed: dict[int, froz
     heavy = sum(column.is_heavy for column in plan.all_columns())
     polars_ns = _START_NS + estimate.polars_ns + out + rows * 20.0 * heavy
     pandas_ns = estimate.pandas_ns + rows * 60.0 * heavy
-    return polars_ns > _MARGIN * pandas_ns
+    is_faster = polars_ns > _MARGIN * pandas_ns
+    for node in topological:
+        if is_faster and isinstance(node, Source) and node.id in needed:
+            for name in needed[node.id]:
+                node.missed[name] = node.missed.get(name, 0) + 1
+    return is_faster
 
 
 def pays_to_take(plan: Plan) -> bool:

@@ -60,6 +60,7 @@ class Source(Node):
         self._axes = list(manager.axes)
         self._axis_names = [tuple(axis.names) for axis in manager.axes]
         self._held: dict[str, _Converted] = {}
+        self.missed: dict[str, int] = {}  # How often a plan was left to pandas that would have used the column.
         self._place: dict[str, tuple[Any, int]] = {}
         columns: dict[str, Column] = {}
         self.names: dict[Any, str] = {}  # Internal name by label, for labels whose dtype is planned.
