@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from typing import Any
 
 from skate import run_format as f
-from skate.dashboard.history import History
+from skate.dashboard.history import Attempt, History
 from skate.dashboard.runfile import RunFile
 
 
@@ -59,13 +59,36 @@ def trace_events(run: RunFile, history: History) -> list[dict[str, Any]]:
     return events
 
 
+Link = tuple[int, int, int]  # (owner, number, attempt)
+
+
+def trace_id(run_name: str) -> str:
+    """32 hex digits: the same for a run whenever it is sent."""
+    return hashlib.sha256(run_name.encode()).hexdigest()[:32]
+
+
+def program_span(run_name: str) -> str:
+    """The id of the span of the whole program."""
+    return hashlib.sha256(run_name.encode()).hexdigest()[32:48]
+
+
+def span_id(owner: int, number: int, attempt: int) -> str:
+    """16 hex digits, never all zero: owners count from 1."""
+    return f"{owner & 0xFFFF:04x}{attempt & 0xFFFF:04x}{number & 0xFFFFFFFF:08x}"
+
+
+def parent_of(history: History, attempt: Attempt) -> Link | None:
+    """The attempt that submitted this one; None when the driver did."""
+    submitted = history.submitted_us(attempt.key)
+    if submitted is None:
+        return None
+    parent = history.ran_on(attempt.key[0], submitted)
+    return (*parent.key, parent.attempt) if parent is not None and parent.key != attempt.key else None
+
+
 def spans(run: RunFile, history: History) -> list[dict[str, Any]]:
-    """OpenTelemetry spans as plain data (OTLP/JSON's `Span`): one for each attempt, linked to the tasks that made its arguments."""
-    trace = zlib.crc32(run.name.encode()).to_bytes(4, "big").hex() * 4
-
-    def span_id(owner: int, number: int, attempt: int) -> str:
-        return f"{owner & 0xFFFF:04x}{attempt & 0xFFFF:04x}{number & 0xFFFFFFFF:08x}"
-
+    """OpenTelemetry spans as plain data (OTLP/JSON's `Span`): one for each attempt, below the one that submitted it, linked to the tasks that made its arguments."""
+    trace = trace_id(run.name)
     found = []
     for (owner, number, tried), attempt in history.attempts.items():
         if not attempt.end_us:
@@ -75,8 +98,9 @@ def spans(run: RunFile, history: History) -> list[dict[str, Any]]:
             for dep in history.needs.get((owner, number), ())
             if dep in history.last
         ]
+        parent = parent_of(history, attempt)
         found.append({
-            "traceId": trace, "spanId": span_id(owner, number, tried), "name": attempt.name, "kind": 1,
+            "traceId": trace, "spanId": span_id(owner, number, tried), "parentSpanId": span_id(*parent) if parent else "", "name": attempt.name, "kind": 1,
             "startTimeUnixNano": str(int(attempt.start_us * 1000)), "endTimeUnixNano": str(int(attempt.end_us * 1000)), "links": links,
             "status": {"code": 2 if attempt.state in (f.FAILED, f.CANCELLED) else 1},
             "attributes": [

@@ -2,7 +2,7 @@
 
 An idle session is not measured: it must cost nothing. Names of samples, with the unit in the name: `cpu_percent` (all cores together: 100),
 `memory_bytes`, `memory_total_bytes`, `disk_bytes`, `disk_total_bytes`, `store_bytes`, `store_total_bytes`, `spilled_bytes`, `gpuN_percent`,
-`gpuN_memory_bytes` of the machine (lane 0); `cpu_percent` (one core: 100) and `memory_bytes` of a worker's lane.
+`gpuN_memory_bytes`, `gpuN_memory_total_bytes` of the machine (lane 0); `cpu_percent` (one core: 100) and `memory_bytes` of a worker's lane.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from skate.engine.node.gpus import Gpus
 from skate.engine.node.loop import Loop
 from skate.engine.node.recorder import Recorder
 
@@ -29,8 +30,9 @@ class Load(NamedTuple):
 
 
 class Sampler:
-    def __init__(self, loop: Loop, recorder: Recorder, look: Callable[[], Load]) -> None:
+    def __init__(self, loop: Loop, recorder: Recorder, look: Callable[[], Load], gpus: Gpus | None = None) -> None:
         self._loop = loop
+        self._gpus = gpus or Gpus()
         self._recorder = recorder
         self._look = look
         self._is_awake = False
@@ -77,6 +79,10 @@ class Sampler:
             ("spilled_bytes", "spilled_bytes"),
         ):
             sample(0, name, float(load.store.get(field) or 0))
+        for index, gpu in enumerate(self._gpus.loads()):
+            sample(0, f"gpu{index}_percent", gpu.percent)
+            sample(0, f"gpu{index}_memory_bytes", gpu.memory_bytes)
+            sample(0, f"gpu{index}_memory_total_bytes", gpu.memory_total_bytes)
         seen: dict[int, int] = {}
         for lane, pid in list(load.workers.items())[:_WORKERS_MAX]:
             ticks, rss = _process(pid)
