@@ -2,7 +2,7 @@
 
 A bar in a worker prints its state as one line, `MAGIC` and JSON, at most every `PRINT_S`. The driver's log printer hands such
 lines to `take_state` instead of printing them; all bars are drawn there, one under the other, below the text. So bars of
-several workers never tear each other. A bar in the driver is drawn directly.
+several workers never tear each other. A bar in the driver is drawn directly. Plain `tqdm` in a worker is drawn in the same way: `take_over`.
 
     worker: tqdm.update() ──► "MAGIC{…}" on stdout ──► node ──► driver's log printer ──► take_state() ──► Bars
 """
@@ -21,7 +21,7 @@ MAGIC = "\x01skate-tqdm:"
 PRINT_S = 0.1
 DRAW_S = 0.05
 
-State = dict[str, Any]  # id, desc, total, x, pid, pos, closed, start_s
+State = dict[str, Any]  # id, desc, total, x, pid, pos, closed, start_s; leaves: False when the finished bar goes
 
 
 class tqdm:  # noqa: N801  # The name is tqdm's.
@@ -135,6 +135,53 @@ def safe_print(*args: Any, **options: Any) -> None:
         print(*args, **options)  # noqa: T201
 
 
+# ---------------------------------------------------------------- plain tqdm in a worker
+
+
+def take_over(module: Any) -> None:
+    """Make the bars of `tqdm.std` tell their state to the driver, as those of this module do. For workers: called when they import tqdm.
+
+    Only where the bar is shown changes: `display` sends a state instead of text. Bars with a `file` of their own are drawn there, as ever.
+    """
+    cls: Any = module.tqdm
+    display, close = cls.display, cls.close
+
+    def is_ours(bar: Any) -> bool:
+        target = getattr(bar.fp, "_wrapped", bar.fp)
+        return target in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+
+    def tell(bar: Any, *, closed: bool) -> None:
+        fields = bar.format_dict
+        if not hasattr(bar, "_skate_id"):
+            bar._skate_id = f"{os.getpid()}-{id(bar)}-{time.monotonic_ns()}"
+        state: State = {
+            "id": bar._skate_id, "desc": (fields["prefix"] or "").removesuffix(": "), "total": fields["total"], "x": fields["n"],
+            "pid": os.getpid(), "pos": abs(bar.pos), "unit": fields["unit"], "closed": closed, "leaves": bool(bar.leave or (bar.leave is None and bar.pos == 0)),
+            "start_s": time.time() - fields["elapsed"], "postfix": fields["postfix"] or "",
+        }  # fmt: skip
+        sys.stdout.write(MAGIC + json.dumps(state, separators=(",", ":"), default=float) + "\n")
+        sys.stdout.flush()
+
+    def new_display(self: Any, msg: str | None = None, pos: int | None = None) -> Any:
+        if not is_ours(self):
+            return display(self, msg, pos)
+        now_s = time.monotonic()
+        if now_s - getattr(self, "_skate_told_s", 0.0) >= PRINT_S:
+            self._skate_told_s = now_s
+            tell(self, closed=False)
+        return True
+
+    def new_close(self: Any) -> None:
+        if self.disable or not is_ours(self):
+            close(self)
+            return
+        self.disable = True
+        tell(self, closed=True)
+        self._decr_instances(self)
+
+    cls.display, cls.close = new_display, new_close
+
+
 # ---------------------------------------------------------------- the driver's side
 
 
@@ -195,7 +242,8 @@ class Bars:
     def _finish(self, state: State) -> None:
         """A finished bar stays as a line of text above the others."""
         self._erase()
-        self._stream.write(_bar(state, self._width()) + "\n")
+        if state.get("leaves", True):
+            self._stream.write(_bar(state, self._width()) + "\n")
         self._draw()
         self._stream.flush()
 
@@ -207,6 +255,8 @@ class Bars:
         states = sorted(self._states.values(), key=lambda state: (state["pid"], state["pos"], state["id"]))
         for state in states:
             self._stream.write(_bar(state, width) + "\n")
+        if states:
+            _Above.install(self)
         self._drawn_lines = len(states)
         self._drawn_s = time.monotonic()
         self._stream.flush()
@@ -220,6 +270,39 @@ class Bars:
         import shutil
 
         return shutil.get_terminal_size().columns - 1
+
+
+class _Above:
+    """Stands in for the driver's sys.stdout while bars are drawn: what the program prints goes above them, and is not erased with them."""
+
+    def __init__(self, stream: Any, bars: Bars) -> None:
+        self._stream = stream
+        self._bars = bars
+        self._is_mid_line = False
+
+    @classmethod
+    def install(cls, bars: Bars) -> None:
+        """Stays: a program may have taken sys.stdout in the meantime, and without bars it only hands on."""
+        if not isinstance(sys.stdout, cls) and sys.stdout is not None and sys.stdout.isatty():
+            sys.stdout = cls(sys.stdout, bars)
+
+    def write(self, text: str) -> int:
+        if text and not self._is_mid_line:
+            self._bars.hide()
+        written: int = self._stream.write(text)
+        if text:
+            self._is_mid_line = not text.endswith("\n")  # The bars wait for the end of the line.
+            if not self._is_mid_line:
+                self._stream.flush()
+                self._bars.unhide()
+        return written
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class _Hidden:

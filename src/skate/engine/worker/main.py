@@ -27,6 +27,7 @@ from skate.engine.spec.boot import WorkerBoot
 from skate.engine.transport.channel import Channel
 from skate.engine.worker import threaded_actor  # noqa: F401
 from skate.engine.worker.actor import become_actor
+from skate.engine.worker.bars import watch_for_tqdm
 from skate.engine.worker.control import Control
 from skate.engine.worker.execution import Executor
 from skate.engine.worker.lease_loop import LeaseLoop
@@ -69,6 +70,7 @@ def start(boot: WorkerBoot, client_fd: int, control_fd: int, arena_fd: int) -> W
     runtime.control = Control(runtime, control_fd)
     runtime.dynamic_class = getattr(hooks, "dynamic_class", list)
     runtime.output.install()
+    watch_for_tqdm()
     runtime.environment.apply()
     client.current_task = runtime.current_task
     client.on_block = runtime.on_block
