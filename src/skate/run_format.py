@@ -38,6 +38,9 @@ DOCUMENT = (
     17  # skate.publish: name is KIND + SEPARATOR + KEY; attempt: segment, number: offset, duration: bytes of JSON in `blobs`
 )
 ERROR = 18  # a task failed; name: type of the error; attempt, number, duration: as above; JSON
+ARGUMENT = (
+    20  # what a call of task (owner, number) took along: bytes in duration; attempt: which ref, OWN_BYTES: all that was no ref
+)
 DROPPED = 19  # `number` rows were not recorded here; name: of what, and why
 
 # ---- states of attempts; the high bit says that the duration is in milliseconds
@@ -53,6 +56,7 @@ STDOUT, STDERR = 1, 2
 
 DURATION_MAX: Final = 0xFFFFFFFF
 NO_STEP: Final = 0xFFFFFFFF
+OWN_BYTES: Final = 0xFFFF  # Of ARGUMENT rows.
 SEPARATOR: Final = "\x1f"
 STRINGS_PER_LANE_MAX: Final = 4096  # An id is lane × this + its number there, so that lanes need not agree.
 

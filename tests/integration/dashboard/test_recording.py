@@ -142,3 +142,26 @@ def test_a_wrong_report_says_what_to_write() -> None:
         skate.report({"loss": 1.0}, step="ten")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="as a mapping"):
         skate.publish("stream", "s", [1])  # type: ignore[arg-type]
+
+
+def test_sizes_of_arguments_that_travelled_with_a_call(runs: Path) -> None:
+    skate.init(num_cpus=1)
+
+    @skate.remote
+    def make(size: int) -> bytes:
+        return b"x" * size
+
+    @skate.remote
+    def take(text: str, first: bytes, second: bytes) -> int:
+        return len(text) + len(first) + len(second)
+
+    assert skate.get(take.remote("t" * 5000, make.remote(700), make.remote(200_000))) == 205_700
+    assert skate.get(make.remote(1)) == b"x"
+    skate.shutdown()
+    run, rows = wait_for_rows(runs, lambda rows: sum(row.kind == f.ARGUMENT for row in rows) == 2)
+    (taken,) = {(row.owner, int(row.number)) for row in rows if row.kind == f.TASK and run.names[row.name].endswith("take")}
+    sizes = {row.attempt: row.duration_us for row in rows if row.kind == f.ARGUMENT and (row.owner, int(row.number)) == taken}
+    assert set(sizes) == {f.OWN_BYTES, 0}  # The second lies in the object store: a row of its own tells its size.
+    assert 5000 < sizes[f.OWN_BYTES] < 5200
+    assert 700 < sizes[0] < 800
+    assert [row.name for row in rows if row.kind == f.STORED] == [200_000 >> 10]

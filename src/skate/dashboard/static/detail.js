@@ -11,7 +11,7 @@ export class Detail {
 
   update() {
     const m = this.app.model, row = this.row; if (row < 0 || row >= m.n) return;
-    const signature = [row, m.T[row], m.needs.t.n, m.errors.length, m.logs.length, this.stack, m.T[row] ? 0 : Math.floor(m.now())].join();
+    const signature = [row, m.T[row], m.needs.t.n, m.arguments.owner.n, m.errors.length, m.logs.length, this.stack, m.T[row] ? 0 : Math.floor(m.now())].join();
     if (signature === this.signature) return; this.signature = signature;
     const owner = m.OWNER[row], number = m.NUMBER[row], fn = m.functions[m.F[row]], colour = cssRgb(colourOf(m, m.F[row])), lane = m.lanes[m.L[row]], app = this.app;
     const actions = [h("button", { onclick: () => { location.hash = "#/live"; app.timeline.showRow(row); } }, "in timeline")];
@@ -23,7 +23,7 @@ export class Detail {
       h("section.block", h("dl", ...pair("state", h("span.state-" + STATES[m.T[row]], STATES[m.T[row]] + (m.A[row] ? ` · attempt ${m.A[row] + 1}` : ""))), ...pair("took", duration(m.duration(row)) + (m.T[row] ? "" : " so far")),
         ...pair("started", `${clock(m.S[row], .001)} · ${wallTime(m, m.S[row])}`), ...pair("ran on", `worker ${lane.id}${lane.pid ? " · pid " + lane.pid : ""}`), ...pair("is", `${TASK_KINDS[m.K[row]]} #${number} of process ${owner}`))),
       h("section.block", h("div.actions", actions)), this.stack ? h("section.block", h("h2", "Stack now"), h("pre", this.stack)) : null,
-      this.why(row, colour), this.failure(owner, number), this.attempts(owner, number), this.links("Needs", m.dependencies(owner, number)), this.results(owner, number), this.links("Needed by", m.dependents(owner, number)), this.logs(row));
+      this.why(row, colour), this.failure(owner, number), this.attempts(owner, number), this.arguments(owner, number), this.results(owner, number), this.links("Needed by", m.dependents(owner, number)), this.logs(row));
   }
 
   why(row, colour) {
@@ -45,12 +45,19 @@ export class Detail {
     return h("section.block", h("h2", "Attempts"), h("table", rows.map((r) => h("tr.click", { onclick: () => this.app.select(r) }, h("td", m.A[r] + 1), h("td.state-" + STATES[m.T[r]], STATES[m.T[r]]), h("td", "w" + m.lanes[m.L[r]].id), h("td.right", clock(m.S[r], .01)), h("td.right", duration(m.duration(r)))))));
   }
 
-  links(title, tasks) {
+  arguments(owner, number) {
+    const m = this.app.model, { own, refs } = m.argumentBytes(owner, number), needs = m.dependencies(owner, number);
+    const rest = own ? h("p.dim", `values written in the call: ${bytes(own)}`) : null;
+    return this.links("Arguments", needs, refs, rest) || (rest ? h("section.block", h("h2", "Arguments"), rest) : null);
+  }
+
+  // Tasks whose results this one took, or that took its result; `sizes`: of those that travelled with the call.
+  links(title, tasks, sizes = null, rest = null) {
     const m = this.app.model; if (!tasks.length) return null;
-    return h("section.block", h("h2", title, h("span.dim", tasks.length)), h("table", tasks.slice(0, 50).map((d) => {
+    return h("section.block", h("h2", title, h("span.dim", tasks.length)), h("table", tasks.slice(0, 50).map((d, i) => {
       const r = m.find(d.owner, d.number), object = m.objects.get(`${d.owner}:${d.number}:${d.index ?? 0}`) || m.objects.get(`${d.owner}:${d.number}:1`);
-      return h("tr.click", { onclick: () => r >= 0 && this.app.select(r) }, h("td", r >= 0 ? [h("i.swatch", { colour: cssRgb(colourOf(m, m.F[r])) }), m.functions[m.F[r]].name] : "put"), h("td.dim", "#" + d.number), h("td.right", object ? bytes(object.kib * 1024) : "inline"), h("td.right", r >= 0 ? [h("span.dim", "w" + m.lanes[m.L[r]].id), " ", duration(m.duration(r))] : object?.spills ? h("span.warn", "spilled") : ""));
-    })));
+      return h("tr.click", { onclick: () => r >= 0 && this.app.select(r) }, h("td", r >= 0 ? [h("i.swatch", { colour: cssRgb(colourOf(m, m.F[r])) }), m.functions[m.F[r]].name] : "put"), h("td.dim", "#" + d.number), sizes && [h("td.right", object ? bytes(object.kib * 1024) : sizes[i] ? bytes(sizes[i]) : "small"), h("td.dim", object ? "object store" : "with the call")], h("td.right", object?.spills ? h("span.warn", "spilled ") : null, r >= 0 ? [h("span.dim", "w" + m.lanes[m.L[r]].id), " ", duration(m.duration(r))] : ""));
+    })), rest);
   }
 
   results(owner, number) {
@@ -73,7 +80,7 @@ export class Detail {
 const pair = (term, value) => [h("dt", term), h("dd", value)];
 const wallTime = (m, t) => new Date(m.t0Us / 1000 + t * 1000).toLocaleTimeString();
 
-// The critical path of one task in words: what held it up before it ran, and while it ran. Pure.
+
 export function explainTask(m, row) {
   const owner = m.OWNER[row], number = m.NUMBER[row], start = m.S[row], steps = [], submitted = m.submittedAt(owner, number), needs = m.dependencies(owner, number);
   let ready = Number.isFinite(submitted) ? submitted : start, last = -1;

@@ -3,11 +3,11 @@
 
 export const ROW_BYTES = 32;
 export const KIND = { TASK: 1, CREATION: 2, CALL: 3, SUBMITTED: 4, NEEDS: 5, BLOCKED: 6, SPILLED: 7, RESTORED: 8, STORED: 9, FREED: 10,
-  PACKED: 11, SAMPLE: 12, REPORT: 13, LANE: 14, ACTOR: 15, LOG: 16, DOCUMENT: 17, ERROR: 18, DROPPED: 19 };
+  PACKED: 11, SAMPLE: 12, REPORT: 13, LANE: 14, ACTOR: 15, LOG: 16, DOCUMENT: 17, ERROR: 18, DROPPED: 19, ARGUMENT: 20 };
 export const STATES = ["running", "finished", "failed", "cancelled"];
 export const TASK_KINDS = ["", "task", "creation", "call"];
 export const ACTOR_STATES = ["pending", "alive", "restarting", "dead"];
-const SEPARATOR = "\x1f", NO_STEP = 0xffffffff, DURATION_BINS = 160;
+const SEPARATOR = "\x1f", NO_STEP = 0xffffffff, OWN_BYTES = 0xffff, DURATION_BINS = 160;
 
 // A column that grows. `a` is the array, `n` how much of it is used.
 export class Column {
@@ -62,7 +62,7 @@ export class RunModel {
     this.samples = new Map(); this.reports = new Map(); this.actors = new Map(); this.objects = new Map(); this.packed = new Map();
     this.needs = { t: new Column(Float64Array), owner: new Column(Uint32Array), number: new Column(Uint32Array), depOwner: new Column(Uint32Array),
       depNumber: new Column(Uint32Array), index: new Column(Uint16Array), before: new Column(Int32Array) };
-    this.needsByKey = new Map(); this.needsDone = 0;
+    this.needsByKey = new Map(); this.needsDone = 0; this.arguments = { owner: new Column(Uint32Array), number: new Column(Uint32Array), index: new Column(Uint16Array), bytes: new Column(Uint32Array) };
     this.submitted = new Map(); this.blocked = { t: new Column(Float64Array), d: new Column(Float64Array), lane: new Column(Uint16Array), owner: new Column(Uint32Array), number: new Column(Uint32Array) };
     this.moves = { t: new Column(Float64Array), kind: new Column(Uint8Array), kib: new Column(Float64Array) };
     this.logs = []; this.logLines = 0; this.errors = []; this.documents = new Map(); this.blobs = new Map(); this.stored = 0; this.spilledKib = 0;
@@ -198,6 +198,7 @@ export class RunModel {
         if (!marks) this.submitted.set(owner, marks = { t: new Column(Float64Array), number: new Column(Uint32Array) });
         marks.t.push(t); marks.number.push(number); break;
       }
+      case KIND.ARGUMENT: { const c = this.arguments; c.owner.push(owner); c.number.push(number); c.index.push(attempt); c.bytes.push(last); break; }
       case KIND.NEEDS: { const c = this.needs; c.t.push(t); c.owner.push(owner); c.number.push(number); c.depOwner.push(laneId); c.depNumber.push(name); c.index.push(attempt); break; }
       case KIND.BLOCKED: { const c = this.blocked, lane = this.laneOf(laneId); c.t.push(t); c.d.push(last * (state & 0x80 ? 1e-3 : 1e-6)); c.lane.push(lane); c.owner.push(owner); c.number.push(number); this.lanes[lane].blocked.push(c.t.n - 1); break; }
       case KIND.SPILLED: case KIND.RESTORED: case KIND.STORED: case KIND.FREED: this.addObject(kind, attempt, laneId, t, name, owner, number); break;
@@ -276,6 +277,12 @@ export class RunModel {
     const c = this.needs, found = [];
     for (let i = this.lastNeed(owner, number); i >= 0; i = c.before.a[i]) found.push({ owner: c.depOwner.a[i], number: c.depNumber.a[i], index: c.index.a[i], t: c.t.a[i] });
     return found.reverse();
+  }
+  // Bytes that travelled with a task's call: by the place of the argument among those it needs, and `own` for all that was no ref. Looked for when asked.
+  argumentBytes(owner, number) {
+    const c = this.arguments, found = { own: 0, refs: [] };
+    for (let i = 0; i < c.owner.n; i++) if (c.number.a[i] === number && c.owner.a[i] === owner) { if (c.index.a[i] === OWN_BYTES) found.own = c.bytes.a[i]; else found.refs[c.index.a[i]] = c.bytes.a[i]; }
+    return found;
   }
   dependents(owner, number) {
     const c = this.needs, found = [];

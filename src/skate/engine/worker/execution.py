@@ -41,6 +41,8 @@ OK, FAILED, CANCELLED, EXITED = 0, 1, 2, 3
 _TRACEBACK_MAX = 8000
 _KEPT_PER_FUNCTION_MAX = 3
 _KEPT_BYTES_MAX = 8_000_000
+_NOTED_BYTES = 1024
+_NOTED_REFS_MAX = 16
 _owner_and_number = struct.Struct(">4xI4xI").unpack
 _pack_row = run_format.ROW.pack
 _DURATION_MAX = run_format.DURATION_MAX
@@ -162,6 +164,8 @@ class Executor:
                 args: tuple[Any, ...] = ()
                 kwargs: dict[str, Any] = {}
             else:
+                if call.refs is not None or len(call.args) > _NOTED_BYTES:
+                    self._note_arguments(call)
                 args, kwargs = arguments.unpack_arguments(self._client, call, bound.template.name)
             if runtime.interrupts.target is not None and is_main and runtime.interrupts.take(call.task):
                 raise KeyboardInterrupt
@@ -182,6 +186,19 @@ class Executor:
         finally:
             if adopted is not None:
                 self._client.dropped.extend(adopted)
+
+    def _note_arguments(self, call: m.Call) -> None:
+        """Rows about what the call took along: a page about the task tells the size of each argument."""
+        owner, number = _owner_and_number(call.task)
+        now_us = time_ns() // 1000
+        append = self._runtime.trail.others.append
+        if len(call.args) > _NOTED_BYTES:
+            append(
+                _pack_row(run_format.ARGUMENT, 0, run_format.OWN_BYTES, self._worker, now_us, 0, owner, number, len(call.args))
+            )
+        for index, ref in enumerate(call.refs or ()):
+            if type(ref) is m.Value and index < _NOTED_REFS_MAX:
+                append(_pack_row(run_format.ARGUMENT, 0, index, self._worker, now_us, 0, owner, number, len(ref.data)))
 
     def _keep(self, call: m.Call, bound: Bound, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A failed task's function and arguments, for `skate debug`: a few of each function, when they are not large."""
