@@ -28,6 +28,7 @@ MODULES = (
     "model",
     "query",
     "timeline",
+    "why",
     "detail",
     "pages",
     "training",

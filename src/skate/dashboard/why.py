@@ -2,6 +2,8 @@
 
 From the task's end backwards: it ran; before that it waited for a worker (and for whom), for an argument that was read back from disk, or for the task that
 made its last argument; or it was submitted only when another task had come so far. The last of these is what to make faster.
+
+static/why.js follows these rules with these words, for pages without a server; tests/browser/test_task_panel.py holds both against each other.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import { ActorsPage, ErrorsPage, LivePage, LogsPage, ObjectsPage, ResourcesPage,
 import { TrainingPage } from "./training.js";
 import { DocumentPage, documentTitle } from "./documents.js";
 import { parseQuery, QueryError } from "./query.js";
+import { explainTask } from "./why.js";
 import { bytes, colourOf, count, duration, setTheme } from "./theme.js";
 
 const PAGES = [["live", "Timeline", LivePage], ["tasks", "Tasks", TasksPage], ["actors", "Actors", ActorsPage], ["objects", "Objects", ObjectsPage], ["logs", "Logs", LogsPage], ["errors", "Errors", ErrorsPage], ["training", "Training", TrainingPage], ["why", "Why", WhyPage], ["resources", "Resources", ResourcesPage], ["runs", "Runs", RunsPage]];
@@ -135,5 +136,5 @@ function unpackRows(packed, count) {
   return out;
 }
 
-App.colourOf = colourOf; // For tests.
+App.colourOf = colourOf; App.explainTask = explainTask; // For tests.
 window.skateApp = new App();

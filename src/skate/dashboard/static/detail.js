@@ -2,6 +2,7 @@
 
 import { h, fill } from "./dom.js";
 import { STATES, TASK_KINDS } from "./model.js";
+import { explainTask, phases } from "./why.js";
 import { bytes, clock, colourOf, cssRgb, duration } from "./theme.js";
 
 export class Detail {
@@ -27,11 +28,11 @@ export class Detail {
   }
 
   why(row, colour) {
-    const m = this.app.model, { steps, wait, blocked, run } = explainTask(m, row), total = Math.max(wait + blocked + run, 1e-9);
+    const m = this.app.model, steps = explainTask(m, m.OWNER[row], m.NUMBER[row]), { wait, run, block } = phases(m, row), total = Math.max(wait + run + block, 1e-9);
     const part = (name, value) => { const i = h("i." + name, { title: `${name} ${duration(value)}` }); i.style.width = 100 * value / total + "%"; return i; };
-    const bar = h("div.phases", { colour }, part("wait", wait), part("run", run), part("block", blocked));
+    const bar = h("div.phases", { colour }, part("wait", wait), part("run", run), part("block", block));
     bar.style.setProperty("--c", colour);
-    return h("section.block.why-panel", h("h2", "Why it took this long"), bar, h("ul.why", steps.map(([seconds, text]) => h("li", h("b", duration(seconds)), text))));
+    return h("section.block.why-panel", h("h2", "Why it took this long"), bar, h("ul.why", steps.map(([, text]) => h("li", text))));
   }
 
   failure(owner, number) {
@@ -79,30 +80,3 @@ export class Detail {
 
 const pair = (term, value) => [h("dt", term), h("dd", value)];
 const wallTime = (m, t) => new Date(m.t0Us / 1000 + t * 1000).toLocaleTimeString();
-
-
-export function explainTask(m, row) {
-  const owner = m.OWNER[row], number = m.NUMBER[row], start = m.S[row], steps = [], submitted = m.submittedAt(owner, number), needs = m.dependencies(owner, number);
-  let ready = Number.isFinite(submitted) ? submitted : start, last = -1;
-  for (const d of needs) { const r = m.find(d.owner, d.number); if (r >= 0 && m.T[r] && m.E[r] > ready && m.E[r] <= start + 1e-3) { ready = m.E[r]; last = r; } }
-  const wait = Number.isFinite(submitted) ? Math.max(0, start - submitted) : 0;
-  if (Number.isFinite(submitted)) {
-    if (last >= 0) steps.push([Math.max(0, ready - submitted), `waited for its argument ${m.shortId(last)}, which w${m.lanes[m.L[last]].id} finished last (it ran ${duration(m.duration(last))})`]);
-    const queued = Math.max(0, start - ready);
-    if (queued > 2e-4) {
-      const lane = m.lanes[m.L[row]], at = lane.rows.a.subarray(0, lane.rows.n).indexOf(row), before = at > 0 ? lane.rows.a[at - 1] : -1;
-      const spilled = needs.some((d) => { const o = m.objects.get(`${d.owner}:${d.number}:${d.index ?? 0}`); return o && o.spills; });
-      if (before >= 0 && m.E[before] > ready && start - m.E[before] < queued * .5 + 1e-3) steps.push([queued, `waited for a free worker: w${lane.id} was busy with ${m.shortId(before)} until ${duration(start - m.E[before])} before`]);
-      else if (spilled) steps.push([queued, "an argument had been spilled to disk and was read back"]);
-      else if (Number.isFinite(lane.came) && lane.came > ready) steps.push([queued, `waited for worker ${lane.id}, which had to be started`]);
-      else steps.push([queued, "waited to be scheduled: no worker with its resources was free, or its arguments were on the way"]);
-    } else if (last < 0) steps.push([queued, "started at once"]);
-  } else steps.push([0, "when it was submitted is not recorded"]);
-  let blocked = 0; const lane = m.lanes[m.L[row]], end = m.T[row] ? m.E[row] : m.now();
-  for (let k = 0; k < lane.blocked.n; k++) { const i = lane.blocked.a[k], b = m.blocked; if (b.owner.a[i] === owner && b.number.a[i] === number && b.t.a[i] >= start - 1e-6 && b.t.a[i] < end) blocked += b.d.a[i]; }
-  const run = Math.max(0, end - start - blocked), fn = m.functions[m.F[row]], median = fn.quantile(.5);
-  if (blocked > 1e-5) steps.push([blocked, "of its run it waited in get or wait, for tasks it had started itself"]);
-  steps.push([run, run > 3 * median && fn.count > 10 ? `ran: ${(run / median).toFixed(1)} × the median of ${fn.name} (${duration(median)})` : "ran"]);
-  if (m.A[row]) steps.push([0, `earlier attempts: ${m.A[row]}`]);
-  return { steps, wait, blocked, run };
-}

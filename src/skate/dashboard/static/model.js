@@ -64,7 +64,7 @@ export class RunModel {
       depNumber: new Column(Uint32Array), index: new Column(Uint16Array), before: new Column(Int32Array) };
     this.needsByKey = new Map(); this.needsDone = 0; this.arguments = { owner: new Column(Uint32Array), number: new Column(Uint32Array), index: new Column(Uint16Array), bytes: new Column(Uint32Array) };
     this.submitted = new Map(); this.blocked = { t: new Column(Float64Array), d: new Column(Float64Array), lane: new Column(Uint16Array), owner: new Column(Uint32Array), number: new Column(Uint32Array) };
-    this.moves = { t: new Column(Float64Array), kind: new Column(Uint8Array), kib: new Column(Float64Array) };
+    this.moves = { t: new Column(Float64Array), kind: new Column(Uint8Array), kib: new Column(Float64Array), owner: new Column(Uint32Array), number: new Column(Uint32Array) };
     this.logs = []; this.logLines = 0; this.errors = []; this.documents = new Map(); this.blobs = new Map(); this.stored = 0; this.spilledKib = 0;
     this.byKey = new Map(); this.byKeyDone = 0; this.restarts = 0;
   }
@@ -258,7 +258,7 @@ export class RunModel {
       object.state = kind === KIND.SPILLED ? "spilled" : "stored"; if (kind === KIND.SPILLED) { object.spills++; this.spilledKib += kib; }
       object.kib ||= kib;
     }
-    if (kind !== KIND.FREED) { this.moves.t.push(t); this.moves.kind.push(kind); this.moves.kib.push(kib); }
+    if (kind !== KIND.FREED) { this.moves.t.push(t); this.moves.kind.push(kind); this.moves.kib.push(kib); this.moves.owner.push(owner); this.moves.number.push(number); }
   }
 
   // The last attempt of a task; -1: not recorded.
@@ -289,15 +289,18 @@ export class RunModel {
     for (let i = 0; i < c.t.n; i++) if (c.depNumber.a[i] === number && c.depOwner.a[i] === owner) found.push({ owner: c.owner.a[i], number: c.number.a[i] });
     return found;
   }
-  // When a task was submitted: not after the first mark of its owner that has passed its number. NaN: not known.
+  // When a task was submitted, to about a millisecond: between two marks of its owner, as far as its number is between theirs. NaN: not known.
   submittedAt(owner, number) {
     const need = this.lastNeed(owner, number);
     if (need >= 0) return this.needs.t.a[need];
     const marks = this.submitted.get(owner);
     if (!marks) return NaN;
     let lo = 0, hi = marks.t.n;
-    while (lo < hi) { const mid = lo + hi >> 1; if (marks.number.a[mid] < number) lo = mid + 1; else hi = mid; }
-    return lo < marks.t.n ? marks.t.a[lo] : NaN;
+    while (lo < hi) { const mid = lo + hi >> 1; if (marks.number.a[mid] <= number) lo = mid + 1; else hi = mid; }
+    if (lo === marks.t.n) return NaN;
+    let t = marks.t.a[lo];
+    if (lo) { const n0 = marks.number.a[lo - 1], t0 = marks.t.a[lo - 1]; t = t0 + (t - t0) * Math.min(1, (number - n0 + 1) / Math.max(1, marks.number.a[lo] - n0)); }
+    const row = this.find(owner, number); return row >= 0 ? Math.min(t, this.S[row]) : t;
   }
   errorOf(owner, number) {
     for (let i = this.errors.length - 1; i >= 0; i--) { const doc = this.errorDocument(this.errors[i]); if (doc && doc.owner === owner && doc.number === number) return this.errors[i]; }
@@ -305,7 +308,11 @@ export class RunModel {
   }
   errorDocument(error) { return error.doc ??= normalError(this.blobJson(error)); }
   // As the commands name a task: square-12, or square-3.12 when worker 3 submitted it.
-  shortId(row) { const owner = this.laneById.get(this.OWNER[row]), byWorker = owner !== undefined && this.lanes[owner].what.startsWith("worker"); return `${this.functions[this.F[row]].name}-${byWorker ? this.OWNER[row] + "." : ""}${this.NUMBER[row]}`; }
+  shortId(row) { return this.labelOf(this.OWNER[row], this.NUMBER[row], row); }
+  labelOf(owner, number, row = this.find(owner, number)) {
+    const lane = this.laneById.get(owner), byWorker = lane !== undefined && this.lanes[lane].what.startsWith("worker");
+    return `${row < 0 ? "task" : this.functions[this.F[row]].name}-${byWorker ? owner + "." : ""}${number}`;
+  }
   duration(row) { return (this.T[row] ? this.E[row] : this.now()) - this.S[row]; }
 }
 
