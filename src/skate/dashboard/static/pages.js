@@ -215,20 +215,20 @@ export class WhyPage extends TablePage {
   sign() { const m = this.app.model; return m.live ? `${m.version > 0}|${performance.now() / 3000 | 0}` : `${m.version}`; } // The whole run is gone through.
   draw(m) {
     if (!m.n) return h("div.empty", "Nothing has run.");
-    const now = m.now(), lanes = m.lanes.filter((l) => l.rows.n), busy = lanes.reduce((s, l) => s + l.busy, 0), span = Math.max(1e-9, now), efficiency = busy / (span * lanes.length), findings = [];
-    const cpus = m.record.num_cpus || lanes.length, blockedSum = m.blocked.d.a.subarray(0, m.blocked.d.n).reduce((s, x) => s + x, 0);
+    const now = m.now(), lanes = m.lanes.filter((l) => l.rows.n), busy = lanes.reduce((s, l) => s + l.busy, 0), span = Math.max(1e-9, now), findings = [], cpus = m.record.num_cpus || lanes.length, efficiency = busy / (span * cpus); // As in explain.py: of the cores.
+    const blockedSum = m.blocked.d.a.subarray(0, m.blocked.d.n).reduce((s, x) => s + x, 0);
     const least = Math.min(...lanes.map((l) => l.busy)), most = Math.max(...lanes.map((l) => l.busy));
     for (const f of m.functions) if (f.count > 200 && f.quantile(.5) < 1e-3) findings.push([f.sum, h("span", h("b", f.name), ` runs ${count(f.count)} times for ${duration(f.quantile(.5))} each: sending a task costs about as much. Give each task a batch of items, so that it runs for 10 ms or more.`)]);
     for (const s of m.packed.values()) if (s.count > 3 && s.kib * s.count > 4096) findings.push([s.seconds, h("span", h("b.mono", s.site), ` serialized ${bytes(s.kib * 1024)} in ${count(s.count)} goes (${duration(s.seconds)}) for ${s.what}: if it is the same value, `, h("code", "skate.put"), " it once and pass the reference.")]);
     if (m.spilledKib) findings.push([1e3, `${bytes(m.spilledKib * 1024)} were spilled to disk: raise object_store_memory, or drop references that are no longer needed.`]);
     if (blockedSum > .1 * busy) findings.push([blockedSum, `Tasks waited ${duration(blockedSum)} inside get or wait: pass references on as arguments instead, then nobody waits.`]);
     if (lanes.length > 1 && most > 2 * least && most > .2) findings.push([most - least, `The work is uneven: the busiest process worked ${duration(most)}, the idlest ${duration(least)}. Smaller tasks even it out.`]);
-    if (m.failed) findings.push([m.failed, h("span", `${count(m.failed)} attempts failed. `, h("a", { href: "#/errors" }, "See why"))]);
+    if (m.failed) findings.push([m.failed, h("span", m.failed === 1 ? "1 attempt failed. " : `${count(m.failed)} attempts failed. `, h("a", { href: "#/errors" }, "See why"))]);
     if (efficiency < .5 && !findings.length) findings.push([0, `Processes were idle ${percent(1 - efficiency)} of the time and no task was slow to send: the program submits too little at a time, or waits for each result before it submits the next.`]);
     findings.sort((a, b) => b[0] - a[0]); const path = criticalPath(m);
     return [h("section.doc-section.figures", h("h2", "The run in figures"), table(["", ">"], [["lasted", duration(span)], ["work done", duration(busy)], ["processes that worked", count(lanes.length)], ["CPUs", count(cpus)], ["parallel efficiency", percent(Math.min(1, efficiency))], ["speed-up over one process", (busy / span).toFixed(2) + " ×"], ["longest chain of dependencies", `${duration(path.seconds)} (${count(path.rows.length)} task${path.rows.length === 1 ? "" : "s"})`], ["speed-up that chain allows", path.seconds ? (busy / path.seconds).toFixed(1) + " ×" : "–"]].map(([k, v]) => h("tr", h("td", k), h("td.right", v))), "")),
       h("section.doc-section", h("h2", "What to do"), findings.length ? h("ul.why", findings.slice(0, 12).map(([, text]) => h("li", text))) : h("div.dim", "Nothing stands out.")),
-      h("section.doc-section", h("h2", "Longest chain", h("span.dim", "each needs the one before it")), path.rows.length > 1 ? table(["task", ">started", ">took", "process"], path.rows.slice(-60).map((row) => h("tr.click", { onclick: () => this.app.select(row) }, h("td", h("i.swatch", { colour: cssRgb(colourOf(m, m.F[row])) }), m.shortId(row)), h("td.right", clock(m.S[row], .01)), h("td.right", duration(m.duration(row))), h("td.mono", "w" + m.lanes[m.L[row]].id))), "") : h("div.dim", "The tasks do not depend on each other."))];
+      h("section.doc-section", h("h2", "Longest chain", h("span.dim", "each needs the one before it")), path.rows.length > 1 ? table(["task", ">started", ">took", "process"], path.rows.slice(-60).map((row) => h("tr.click", { onclick: () => this.app.select(row) }, h("td", h("i.swatch", { colour: cssRgb(colourOf(m, m.F[row])) }), m.shortId(row)), h("td.right", clock(m.S[row], .01)), h("td.right", duration(m.duration(row))), h("td.mono", "w" + m.lanes[m.L[row]].id))), "") : h("div.dim", m.needs.t.n ? "One task alone took longer than any chain of tasks that need each other." : "No task took the result of another."))];
   }
 }
 

@@ -381,6 +381,6 @@ def _call_site() -> str:
             return ""
         if not errors.is_engine_frame(frame.f_code.co_filename):
             name = os.path.basename(frame.f_code.co_filename)
-            return "" if name.startswith("<frozen") or name == "threading.py" else f"{name}:{frame.f_lineno}"
+            return "" if name.startswith(("<frozen", "<string")) or name == "threading.py" else f"{name}:{frame.f_lineno}"
         frame = frame.f_back
     return ""
