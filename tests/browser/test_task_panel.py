@@ -76,8 +76,8 @@ def test_arguments_have_sizes_and_origins(tab: Tab) -> None:
     text = tab.page.inner_text("aside.detail")
     assert "ARGUMENTS" in text.upper()
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert any(line.startswith("load #2 700 B with the call") for line in lines), text
-    assert any(line.startswith("put #9 2.1 MB object store") for line in lines), text
+    assert any(line.startswith("load #2 700 B in call") for line in lines), text
+    assert any(line.startswith("put #9 2.1 MB stored") for line in lines), text
     assert any("values written in the call: 5" in line for line in lines), text
     tab.page.locator("aside.detail tr", has_text="load").click()
     tab.until("skateApp.detail.row === skateApp.model.find(1, 2)")

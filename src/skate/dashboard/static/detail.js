@@ -57,7 +57,7 @@ export class Detail {
     const m = this.app.model; if (!tasks.length) return null;
     return h("section.block", h("h2", title, h("span.dim", tasks.length)), h("table", tasks.slice(0, 50).map((d, i) => {
       const r = m.find(d.owner, d.number), object = m.objects.get(`${d.owner}:${d.number}:${d.index ?? 0}`) || m.objects.get(`${d.owner}:${d.number}:1`);
-      return h("tr.click", { onclick: () => r >= 0 && this.app.select(r) }, h("td", r >= 0 ? [h("i.swatch", { colour: cssRgb(colourOf(m, m.F[r])) }), m.functions[m.F[r]].name] : "put"), h("td.dim", "#" + d.number), sizes && [h("td.right", object ? bytes(object.kib * 1024) : sizes[i] ? bytes(sizes[i]) : "small"), h("td.dim", object ? "object store" : "with the call")], h("td.right", object?.spills ? h("span.warn", "spilled ") : null, r >= 0 ? [h("span.dim", "w" + m.lanes[m.L[r]].id), " ", duration(m.duration(r))] : ""));
+      return h("tr.click", { onclick: () => r >= 0 && this.app.select(r) }, h("td", r >= 0 ? [h("i.swatch", { colour: cssRgb(colourOf(m, m.F[r])) }), m.functions[m.F[r]].name] : "put"), h("td.dim", "#" + d.number), sizes && [h("td.right", object ? bytes(object.kib * 1024) : sizes[i] ? bytes(sizes[i]) : "small"), h("td.dim", object ? "stored" : "in call")], h("td.right", object?.spills ? h("span.warn", "spilled ") : null, r >= 0 ? [h("span.dim", "w" + m.lanes[m.L[r]].id), " ", duration(m.duration(r))] : ""));
     })), rest);
   }
 

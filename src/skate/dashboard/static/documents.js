@@ -7,7 +7,7 @@
 
 import { h, fill, fitCanvas } from "./dom.js";
 import { makeMeter, makeTable, TablePage } from "./pages.js";
-import { clock, cssRgb, number, rgbOf, theme } from "./theme.js";
+import { bytes, clock, cssRgb, number, rgbOf, theme } from "./theme.js";
 
 const TITLES = { stream: "Streams", dataframe: "DataFrames", tune: "Tuning", training: "Trainings" };
 export const documentTitle = (kind) => TITLES[kind] || kind[0].toUpperCase() + kind.slice(1);
@@ -71,16 +71,17 @@ export function drawSections(sections) {
   return sections.map((s) => { let body; try { body = (DRAW[s.type] || DRAW.tree)(s); } catch (error) { body = h("div.note", `this section can't be drawn: ${error.message}`); } return h("section.doc-section", { data: { type: s.type } }, s.title ? h("h2", s.title) : "", body); });
 }
 const isNumber = (v) => typeof v === "number" && Number.isFinite(v);
-const cellText = (v) => v === null || v === undefined ? "–" : isNumber(v) ? number(v) : typeof v === "object" ? JSON.stringify(v) : String(v);
+const TIME_OF_DAY = (v, key) => isNumber(v) && v > 1e9 && v < 4e9 && key.endsWith("_s") ? new Date(v * 1000).toLocaleTimeString() : null; // Seconds since 1970.
+const cellText = (v, key = "") => v === null || v === undefined ? "–" : isNumber(v) ? TIME_OF_DAY(v, key) ?? (key.endsWith("_bytes") ? bytes(v) : number(v)) : typeof v === "object" ? JSON.stringify(v) : String(v);
 
 const DRAW = {
   text: (s) => h("p", s.text),
   code: (s) => h("pre", s.text),
-  stats: (s) => h("dl", Object.entries(s.values || {}).map(([k, v]) => [h("dt", k), h("dd.num", cellText(v))])),
+  stats: (s) => h("dl", Object.entries(s.values || {}).map(([k, v]) => [h("dt", k), h("dd.num", cellText(v, k))])),
   tree: (s) => h("pre", typeof s.value === "string" ? s.value : JSON.stringify(s.value ?? s, null, 2)),
   table: (s) => {
     const columns = s.columns || [...new Set((s.rows || []).flatMap((r) => Object.keys(r)))], rows = s.rows || [], at = (r, c, i) => Array.isArray(r) ? r[i] : r[c], numeric = columns.map((c, i) => rows.length > 0 && rows.slice(0, 50).every((r) => { const v = at(r, c, i); return v === null || v === undefined || isNumber(v); }));
-    return makeTable(columns.map((c, i) => (numeric[i] ? ">" : "") + c), rows.slice(0, 1000).map((r) => h("tr", { class: r.level === "warning" ? "warn" : r.level === "error" ? "fail" : "" }, columns.map((c, i) => h("td" + (numeric[i] ? ".right" : ""), cellText(at(r, c, i)))))), "no rows");
+    return makeTable(columns.map((c, i) => (numeric[i] ? ">" : "") + c), rows.slice(0, 1000).map((r) => h("tr", { class: r.level === "warning" ? "warn" : r.level === "error" ? "fail" : "" }, columns.map((c, i) => h("td" + (numeric[i] ? ".right" : ""), cellText(at(r, c, i), String(c)))))), "no rows");
   },
   bars: (s) => { const most = Math.max(1e-300, ...s.items.map((i) => i.value)); return makeTable(["", ">", ""], s.items.map((i) => h("tr", h("td", i.name), h("td.right", `${number(i.value)}${s.unit ? " " + s.unit : ""}`), h("td.bar-cell", makeMeter(i.value / most, i.level === "warning" ? ".warn" : "")))), "nothing"); },
   lines: (s) => drawLines(s),
