@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-import skate
-from skate.pandas import execute, lazy, ledger
+from skate.pandas import execute, lazy, ledger, reports
 from skate.pandas.plain import PlainFrame, PlainSeries
 from skate.pandas.plan import Levels, Node
+
+ledger.on_change = reports.note_change
 
 
 def from_pandas(value: Any) -> Any:
@@ -66,36 +66,9 @@ def _describe(node: Node, lines: list[str], depth: int) -> None:
 
 
 def report() -> str:
-    """A table of what this program computed: per line of it the time, the rows, what ran where and, where it was pandas, why.
+    """A table of what this program computed: per line of it the time, the rows, what ran where, why it was pandas, and what to change.
 
-    The same goes to the dashboard, as the document "dataframe" of `skate.publish`.
+    The web UI has the same as a page (DataFrames), which is kept up to date while a session of Skate runs.
     """
-    found = sorted(ledger.entries.copy().values(), key=lambda entry: -entry.seconds)
-    document: list[dict[str, Any]] = [
-        {
-            "file": entry.line[0] if entry.line else "", "line": entry.line[1] if entry.line else 0, "operation": entry.what, "engine": entry.engine,
-            "calls": entry.calls, "seconds": round(entry.seconds, 6), "rows": entry.rows, "reason": entry.reason,
-        }
-        for entry in found
-    ]  # fmt: skip
-    publish = getattr(skate, "publish", None)
-    if publish is not None:
-        publish("dataframe", f"pandas-{os.getpid()}", {"lines": document})
-    if not document:
-        return "nothing was planned: the data was small, or all of it was pandas' own work"
-    rows = [("seconds", "calls", "rows", "engine", "operation", "where", "why pandas")]
-    for one in document:
-        where = f"{os.path.basename(one['file'])}:{one['line']}" if one["file"] else "?"
-        rows.append(
-            (
-                f"{one['seconds']:.4f}",
-                str(one["calls"]),
-                f"{one['rows']:,}",
-                one["engine"],
-                one["operation"],
-                where,
-                one["reason"],
-            )
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    reports.publish()
+    return reports.text()

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ class Entry:
 
 
 entries: dict[tuple[Any, str, str], Entry] = {}
-recent_fallbacks: deque[tuple[str, str]] = deque(maxlen=1000)
+on_change: Callable[[], None] | None = None  # Who shows it.
 
 
 def user_line() -> tuple[str, int] | None:
@@ -65,7 +65,8 @@ def add(line: tuple[str, int] | None, what: str, engine: str, seconds: float, ro
         entry.rows = rows
         if reason:
             entry.reason = reason
-            recent_fallbacks.append((what, reason))
+    if on_change is not None:
+        on_change()
 
 
 def fallback(what: str, reason: str) -> None:

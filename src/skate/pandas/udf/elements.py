@@ -40,8 +40,9 @@ def series_map(series: Any, func: Any, *, na_action: Any = None, what: str = "ma
         return NotImplemented
     started = ledger.now()
     made = _traced(plain, call, column, na_action)
-    engine, reason = "traced", ""
+    engine, why = "traced", ""
     if isinstance(made, str):
+        why = f"not a column calculation: {made}"
         reason = purity.impurity(call)
         if reason:
             note(series, label, f"it runs here, in order: {reason}")
@@ -50,7 +51,7 @@ def series_map(series: Any, func: Any, *, na_action: Any = None, what: str = "ma
         if made is None:
             return NotImplemented
     result = made if isinstance(made, PlainSeries) else PlainSeries(made, index=plain.index, name=plain.name, copy=False)
-    ledger.add(ledger.user_line(), label, engine, ledger.now() - started, len(plain), "")
+    ledger.add(ledger.user_line(), label, engine, ledger.now() - started, len(plain), why)
     if settings.check:
         _compare(label, result, plain.map(call, na_action=na_action))
     return lazy.adopt(result)

@@ -39,12 +39,12 @@ def frame_apply(frame: Any, func: Any, axis: Any, args: Any, kwargs: dict[str, A
     started = ledger.now()
     columns = _columns_of_rows(frame, used) if used else None
     index = frame.index
-    reason = ""
+    why = ""
     if function is not None and used is not None and columns is not None:
         made = _traced(function, func, columns, count)
         if not isinstance(made, str):
             return _finish(frame, func, label, PlainSeries(made, index=index, copy=False), "traced", started)
-        reason = made
+        why = f"not a column calculation: {made}"
     reason = purity.impurity(func, rows=True)
     if reason:
         elements.note(frame, label, f"it runs here, in order: {reason}")
@@ -68,17 +68,17 @@ def frame_apply(frame: Any, func: Any, axis: Any, args: Any, kwargs: dict[str, A
         values = results.values_of_packed(packed)
         if not all(type(value) in _SCALARS for value in values):
             # Rows that become Series, lists or dicts: what pandas makes of them is its own business.
-            return _finish(frame, func, label, _wrapped(frame, values), engine, started)
+            return _finish(frame, func, label, _wrapped(frame, values), engine, started, why)
         array = PlainSeries(values).array
-    return _finish(frame, func, label, PlainSeries(array, index=index, copy=False), engine, started)
+    return _finish(frame, func, label, PlainSeries(array, index=index, copy=False), engine, started, why)
 
 
 class _Retry(Exception):
     pass
 
 
-def _finish(frame: Any, func: Any, label: str, result: Any, engine: str, started: float) -> Any:
-    ledger.add(ledger.user_line(), label, engine, ledger.now() - started, len(result), "")
+def _finish(frame: Any, func: Any, label: str, result: Any, engine: str, started: float, why: str = "") -> Any:
+    ledger.add(ledger.user_line(), label, engine, ledger.now() - started, len(result), why)
     if settings.check:
         elements._compare(label, result, lazy.to_pandas(frame).apply(func, axis=1))
     return lazy.adopt(result)
