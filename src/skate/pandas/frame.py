@@ -246,7 +246,8 @@ class DataFrame(PlainFrame, metaclass=DropIn):
         engine: Any = None, engine_kwargs: Any = None, **kwargs: Any,
     ) -> Any:  # fmt: skip
         usual = raw is False and result_type is None and by_row == "compat" and engine is None and engine_kwargs is None
-        if usual and callable(func) and type(self) is DataFrame and lazy.is_large(self):
+        is_long = lazy.is_large(self) or (axis in (1, "columns") and len(self) >= udf.ROWS_MIN)
+        if usual and callable(func) and type(self) is DataFrame and is_long:
             result = udf.frame_apply(self, func, axis, args, kwargs)
             if result is not NotImplemented:
                 return result

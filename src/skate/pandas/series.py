@@ -243,14 +243,15 @@ class Series(PlainSeries, metaclass=DropIn):
     # ------------------------------------------------------------- Python functions
 
     def map(self, func: Any = None, na_action: Any = None, engine: Any = None, **kwargs: Any) -> Any:
-        if callable(func) and type(self) is Series and engine is None and lazy.is_large(self):
+        if callable(func) and type(self) is Series and engine is None and (lazy.is_large(self) or udf.is_worth(len(self), func)):
             result = udf.series_map(self, func, na_action=na_action, **kwargs)
             if result is not NotImplemented:
                 return result
         return super().map(func, na_action=na_action, engine=engine, **kwargs)
 
     def apply(self, func: Any, args: Any = (), *, by_row: Any = "compat", **kwargs: Any) -> Any:
-        if callable(func) and type(self) is Series and not args and by_row == "compat" and lazy.is_large(self):
+        is_long = lazy.is_large(self) or udf.is_worth(len(self), func)
+        if callable(func) and type(self) is Series and not args and by_row == "compat" and is_long:
             result = udf.series_map(self, func, na_action=None, what="apply", **kwargs)
             if result is not NotImplemented:
                 return result

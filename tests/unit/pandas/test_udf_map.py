@@ -265,3 +265,9 @@ def test_frame_map_is_column_by_column() -> None:
 def test_check_mode_runs_pandas_beside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spd.settings, "check", True)
     assert spd.from_pandas(series("int")).map(lambda x: x + 1).iloc[0] == series("int").iloc[0] + 1
+
+
+def test_short_columns_are_read_only_where_the_function_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spd.settings, "rows_min", 50_000)
+    assert engine_of(series("int"), lambda x: x * 2) == "pandas"
+    assert engine_of(series("int"), collatz) in ("different values", "python")

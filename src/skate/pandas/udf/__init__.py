@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from skate.pandas.udf.elements import frame_map, series_map
+from skate.pandas.udf.elements import ROWS_MIN, frame_map, is_worth, series_map
 from skate.pandas.udf.groups import groupby_aggregate, groupby_apply, groupby_transform
 from skate.pandas.udf.rows import frame_apply
 
-__all__ = ["frame_apply", "frame_map", "groupby_aggregate", "groupby_apply", "groupby_transform", "series_map"]
+__all__ = [
+    "ROWS_MIN",
+    "frame_apply",
+    "frame_map",
+    "groupby_aggregate",
+    "groupby_apply",
+    "groupby_transform",
+    "is_worth",
+    "series_map",
+]

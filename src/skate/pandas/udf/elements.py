@@ -6,6 +6,7 @@ all cores. A function that might have side effects, or one that takes less time 
 
 from __future__ import annotations
 
+import dis
 import functools
 import math
 from typing import Any
@@ -53,7 +54,7 @@ def series_map(series: Any, func: Any, *, na_action: Any = None, what: str = "ma
     result = made if isinstance(made, PlainSeries) else PlainSeries(made, index=plain.index, name=plain.name, copy=False)
     ledger.add(ledger.user_line(), label, engine, ledger.now() - started, len(plain), why)
     if settings.check:
-        _compare(label, result, plain.map(call, na_action=na_action))
+        compare(label, result, plain.map(call, na_action=na_action))
     return lazy.adopt(result)
 
 
@@ -73,6 +74,16 @@ def frame_map(frame: Any, func: Any, na_action: Any, kwargs: dict[str, Any]) -> 
     result = PlainFrame({place: lazy.to_pandas(one) for place, one in enumerate(made.values())}, index=plain.index)
     result.columns = plain.columns
     return lazy.adopt(result)
+
+
+ROWS_MIN = 2_000  # Fewer are not worth reading the function.
+_BACKWARD = frozenset(code for name, code in dis.opmap.items() if "BACKWARD" in name)
+
+
+def is_worth(count: int, func: Any) -> bool:
+    """Whether a function may be slow enough for a column that is not long: it has a loop."""
+    code = getattr(func, "__code__", None)
+    return count >= ROWS_MIN and code is not None and not _BACKWARD.isdisjoint(code.co_code[::2])
 
 
 def ops_allow(value: Any) -> bool:
@@ -289,11 +300,11 @@ def _estimated(different: int) -> float:
     return high
 
 
-def _compare(what: str, result: Any, expected: Any) -> None:
+def compare(what: str, result: Any, expected: Any, **tolerance: float) -> None:
     import pandas as pd
 
     test: Any = pd.testing.assert_series_equal if isinstance(expected, PlainSeries) else pd.testing.assert_frame_equal
     try:
-        test(result, lazy.to_pandas(expected), check_exact=True)
+        test(result, lazy.to_pandas(expected), **(tolerance or {"check_exact": True}))
     except AssertionError as error:
         raise CheckError(f"{what} differs from pandas: {error}") from error

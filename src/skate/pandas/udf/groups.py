@@ -214,7 +214,5 @@ def _check(mine: Any, expected: Any) -> None:
 def _finish(result: Any, label: str, engine: str, started: float, again: Callable[[], Any]) -> Any:
     ledger.add(ledger.user_line(), label, engine, ledger.now() - started, len(result), "")
     if settings.check:
-        import pandas as pd
-
-        pd.testing.assert_series_equal(result, lazy.to_pandas(again()), rtol=1e-9)
+        elements.compare(label, result, again(), rtol=1e-9)
     return lazy.adopt(result)

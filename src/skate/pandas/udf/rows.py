@@ -49,19 +49,17 @@ def frame_apply(frame: Any, func: Any, axis: Any, args: Any, kwargs: dict[str, A
     if reason:
         elements.note(frame, label, f"it runs here, in order: {reason}")
         return NotImplemented
-    try:
-        if function is not None and used is not None and columns is not None and (flat := _flattened(function, used)) is not None:
-            each = EachElement(flat, tuple(columns.values()))
-            packed, elsewhere = distribute.run(
-                each, count, label, lambda: EachElement(shipping.by_value(flat), tuple(columns.values()))
-            )
-        else:
-            plain = lazy.to_pandas(frame)
-            packed, elsewhere = distribute.run(
-                EachRow(func, plain, args, kwargs), count, label, lambda: EachRow(shipping.by_value(func), plain, args, kwargs)
-            )
-    except _Retry:
-        return NotImplemented
+    flat = _flattened(function, used) if function is not None and used is not None and columns is not None else None
+    if flat is not None and columns is not None:
+        elementwise = tuple(columns.values())
+        packed, elsewhere = distribute.run(
+            EachElement(flat, elementwise), count, label, lambda: EachElement(shipping.by_value(flat), elementwise)
+        )
+    else:
+        plain = lazy.to_pandas(frame)
+        packed, elsewhere = distribute.run(
+            EachRow(func, plain, args, kwargs), count, label, lambda: EachRow(shipping.by_value(func), plain, args, kwargs)
+        )
     engine = "workers" if elsewhere else "python"
     array = results.array_of_packed(packed)
     if array is None:
@@ -73,14 +71,10 @@ def frame_apply(frame: Any, func: Any, axis: Any, args: Any, kwargs: dict[str, A
     return _finish(frame, func, label, PlainSeries(array, index=index, copy=False), engine, started, why)
 
 
-class _Retry(Exception):
-    pass
-
-
 def _finish(frame: Any, func: Any, label: str, result: Any, engine: str, started: float, why: str = "") -> Any:
     ledger.add(ledger.user_line(), label, engine, ledger.now() - started, len(result), why)
     if settings.check:
-        elements._compare(label, result, lazy.to_pandas(frame).apply(func, axis=1))
+        elements.compare(label, result, lazy.to_pandas(frame).apply(func, axis=1))
     return lazy.adopt(result)
 
 
