@@ -60,7 +60,9 @@ def test_the_page_is_json_with_sections_that_the_web_ui_draws() -> None:
 def test_the_page_is_kept_up_to_date_while_a_session_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     published: list[Any] = []
     monkeypatch.setattr(skate, "publish", lambda kind, key, document: published.append((kind, document)))
-    monkeypatch.setattr(reports, "_last_s", 0.0)
+    monkeypatch.setattr(reports, "_last_s", -1e9)
+    monkeypatch.setattr(reports, "PUBLISH_S", 1e6)
+    monkeypatch.setattr(skate, "is_initialized", lambda: False)
     run()
     assert published == []  # There is no session to tell.
     monkeypatch.setattr(skate, "is_initialized", lambda: True)

@@ -159,7 +159,8 @@ def _is_known(func: Any) -> bool:
     if isinstance(func, np.ufunc):
         return True
     if isinstance(func, type) and issubclass(func, (*_TYPES, BaseException)):
-        return func.__module__ in ("builtins", "datetime", "decimal", "fractions", "numpy") or issubclass(func, Exception)
+        known = ("builtins", "datetime", "decimal", "fractions", "numpy")
+        return func.__module__ in known or issubclass(func, Exception) or func in (pd.Timestamp, pd.Timedelta)
     if isinstance(func, type) and func.__module__ == "collections":
         return True
     if isinstance(func, type) and issubclass(func, tuple) and hasattr(func, "_fields"):
@@ -187,7 +188,7 @@ def _is_known(func: Any) -> bool:
         return not module.startswith("numpy.random") and not module.startswith("numpy.testing")
     if root == "pandas" or module.startswith("skate.pandas"):
         return name in _PANDAS
-    return func is functools.reduce
+    return func is functools.reduce or func is str.maketrans
 
 
 def _is_constant(value: Any, depth: int = 0) -> bool:

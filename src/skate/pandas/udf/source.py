@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+_NAME = "_sk_function"
 _FUTURES = 0x1FF0000  # The bits of co_flags that `from __future__` sets.
 _found: weakref.WeakKeyDictionary[types.CodeType, Any] = weakref.WeakKeyDictionary()
 
@@ -123,7 +124,8 @@ def compiled(node: ast.Lambda | ast.FunctionDef, like: types.CodeType, imports: 
     if isinstance(node, ast.Lambda):
         inner = ast.Return(node)
     else:
-        inner = _definition(node.name, node.args, node.body, node.returns)
+        # Under another name: a function that calls itself means the global of its name.
+        inner = _definition(_NAME, node.args, node.body, node.returns)
     arguments = ast.arguments([], [ast.arg(name) for name in like.co_freevars], None, [], [], None, [])
     outer = _definition("outer", arguments, [inner], None)
     module = ast.Module([*imports, outer], [])  # The imports are compiled and never executed.
@@ -134,12 +136,11 @@ def compiled(node: ast.Lambda | ast.FunctionDef, like: types.CodeType, imports: 
         whole = compile(module, like.co_filename, "exec", like.co_flags & _FUTURES, dont_inherit=True)
     except (SyntaxError, ValueError):
         return None
-    for constant in whole.co_consts:
-        if isinstance(constant, types.CodeType):
-            for inner_constant in constant.co_consts:
-                if isinstance(inner_constant, types.CodeType) and inner_constant.co_name == like.co_name:
-                    return inner_constant
-    return None
+    wanted = "<lambda>" if isinstance(node, ast.Lambda) else _NAME
+    (around,) = (constant for constant in whole.co_consts if isinstance(constant, types.CodeType))
+    # The last one: a lambda that is a default stands before the function that it belongs to.
+    found = [one for one in around.co_consts if isinstance(one, types.CodeType) and one.co_name == wanted]
+    return found[-1].replace(co_name=like.co_name, co_qualname=like.co_qualname) if found else None
 
 
 def _definition(name: str, arguments: ast.arguments, body: list[ast.stmt], returns: ast.expr | None) -> ast.FunctionDef:
