@@ -14,7 +14,7 @@ from skate.pandas.metaclass import DropIn
 from skate.pandas.plain import PlainFrame, PlainSeries
 from skate.pandas.warning_lines import counts_as_pandas
 
-_COLUMNS = PlainFrame.columns
+_COLUMNS: Any = PlainFrame.__dict__["columns"]
 
 
 def _is_planned(value: Any) -> bool:
@@ -62,8 +62,11 @@ class DataFrame(PlainFrame, metaclass=DropIn):
 
     @property
     def columns(self) -> Any:
+        # pandas asks for it dozens of times in one operation: this way it costs a tenth of a microsecond more than pandas' own.
+        if "_mgr" in self.__dict__:
+            return _COLUMNS.__get__(self)
         plan = lazy.planned(self)
-        return _COLUMNS.__get__(self, DataFrame) if plan is None else execute.labels_of(plan)
+        return _COLUMNS.__get__(self) if plan is None else execute.labels_of(plan)
 
     @columns.setter
     def columns(self, labels: Any) -> None:
@@ -81,11 +84,12 @@ class DataFrame(PlainFrame, metaclass=DropIn):
         plan = lazy.planned(self)
         return PlainFrame.shape.fget(self) if plan is None else (len(self), len(plan.columns))
 
-    @property
-    def ndim(self) -> int:
-        return 2
+    ndim = 2  # type: ignore[assignment]
 
     def __len__(self) -> int:
+        manager = self.__dict__.get("_mgr")
+        if manager is not None:
+            return len(manager.axes[1])
         plan = lazy.planned(self)
         if plan is not None:
             rows = ops.length(plan)
@@ -105,7 +109,10 @@ class DataFrame(PlainFrame, metaclass=DropIn):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         # A frame in memory takes what pandas computes; what is only planned makes it a plan.
-        plan = ops.plan_of(self) if _is_planned(self) or _is_planned(value) else None
+        if "_mgr" in self.__dict__ and not _is_planned(value):
+            super().__setitem__(key, value)
+            return
+        plan = ops.plan_of(self)
         if plan is not None:
             made = ops.assign(plan, key, value)
             if made is not None:
@@ -207,7 +214,8 @@ class DataFrame(PlainFrame, metaclass=DropIn):
         self, right: Any, how: Any = "inner", on: Any = None, left_on: Any = None, right_on: Any = None, left_index: Any = False,
         right_index: Any = False, sort: Any = False, suffixes: Any = ("_x", "_y"), **kwargs: Any,
     ) -> Any:  # fmt: skip
-        if not (left_index or right_index or sort or kwargs) and isinstance(right, PlainFrame):
+        is_usual = not (left_index or right_index or sort or kwargs) and isinstance(right, PlainFrame)
+        if is_usual and (lazy.is_large(self) or (type(right) in lazy.ours and lazy.is_large(right))):
             if on is None and left_on is None and right_on is None:
                 on = [label for label in self.columns if label in right.columns] or None
                 made = NotImplemented if on is None else ops.merge(self, right, how, on, on, suffixes)
@@ -232,6 +240,10 @@ class DataFrame(PlainFrame, metaclass=DropIn):
         self, by: Any = None, level: Any = None, *, as_index: Any = True, sort: Any = True, group_keys: Any = True, observed: Any = True,
         dropna: Any = True,
     ) -> Any:  # fmt: skip
+        if not lazy.is_large(self, "heavy"):
+            return super().groupby(
+                by=by, level=level, as_index=as_index, sort=sort, group_keys=group_keys, observed=observed, dropna=dropna
+            )
         options = {"as_index": as_index, "sort": sort, "group_keys": group_keys, "observed": observed, "dropna": dropna}
         if level is None and all(isinstance(option, bool) for option in options.values()):
             made = groupby.group(self, by, options)

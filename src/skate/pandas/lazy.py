@@ -106,7 +106,7 @@ def is_large(value: Any, work: str | None = None) -> bool:
     manager = value.__dict__.get("_mgr")
     if manager is None:
         return True
-    rows = manager.shape[-1]
+    rows = len(manager.axes[-1])
     return bool(rows >= settings.rows_min and (work is None or rows >= rows_planned(work)))
 
 

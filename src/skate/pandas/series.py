@@ -55,14 +55,22 @@ class Series(PlainSeries, metaclass=DropIn):
 
     @property
     def dtype(self) -> Any:
+        manager = self.__dict__.get("_mgr")
+        if manager is not None:
+            return manager.blocks[0].dtype
         plan = lazy.planned(self)
         return PlainSeries.dtype.fget(self) if plan is None else ops.the_column(plan).dtype
+
+    ndim = 1  # type: ignore[assignment]
 
     @property
     def dtypes(self) -> Any:
         return self.dtype
 
     def __len__(self) -> int:
+        manager = self.__dict__.get("_mgr")
+        if manager is not None:
+            return len(manager.axes[0])
         plan = lazy.planned(self)
         if plan is not None:
             rows = ops.length(plan)
