@@ -15,6 +15,7 @@ import pandas as pd
 import polars as pl
 
 from skate.pandas import costs, interrupts, kinds, ledger, memory
+from skate.pandas.csvscan import CsvScan
 from skate.pandas.exceptions import CheckError, FallbackError
 from skate.pandas.nodes import Aggregate, Filter, Join, ParquetScan, Slice, Sort, Source
 from skate.pandas.plain import PlainFrame, PlainSeries
@@ -236,7 +237,7 @@ def is_better_left_to_pandas(plan: Plan) -> bool:
     """Whether pandas is as fast: element-wise work over a frame that it holds, a whole file, or by the estimate of costs.py."""
     if settings.check and plan.what != "source":
         return False
-    if isinstance(plan.base, ParquetScan):
+    if isinstance(plan.base, (CsvScan, ParquetScan)):
         return plan.is_whole_scan
     if isinstance(plan.base, Source) and not any(column.is_heavy for column in plan.all_columns()):
         return True
@@ -244,6 +245,17 @@ def is_better_left_to_pandas(plan: Plan) -> bool:
         return False
     topological = _children_first(plan.base)
     return costs.is_pandas_faster(plan, topological, _needed(topological, _exprs(plan)))
+
+
+def is_proved(plan: Plan) -> bool:
+    """Whether the dtypes of the plan's columns are certain; what a CSV file promises is looked at now."""
+    for node in _children_first(plan.base):
+        if isinstance(node, CsvScan):
+            try:
+                node.prove(frozenset(node.columns))
+            except pl.exceptions.PolarsError:
+                return False
+    return True
 
 
 def _needed(topological: list[Node], exprs: dict[str, pl.Expr]) -> dict[int, frozenset[str]]:

@@ -75,7 +75,7 @@ class DataFrame(PlainFrame, metaclass=DropIn):
     @property
     def dtypes(self) -> Any:
         plan = lazy.planned(self)
-        if plan is None:
+        if plan is None or not execute.is_proved(plan):
             return PlainFrame.dtypes.fget(self)
         return lazy.adopt(PlainSeries([column.dtype for column in plan.columns.values()], index=self.columns, dtype=object))
 

@@ -15,6 +15,7 @@ import pandas as pd
 from pandas.io.parsers import TextFileReader
 
 from skate.pandas import lazy
+from skate.pandas.csvscan import read_csv
 from skate.pandas.frame import DataFrame
 from skate.pandas.readers import read_parquet
 from skate.pandas.series import Series
@@ -29,7 +30,13 @@ def _merge(left: Any, right: Any, *args: Any, **kwargs: Any) -> Any:
 
 _real_merge = pd.merge
 _merge = counts_as_pandas(functools.wraps(pd.merge)(_merge))
-REPLACED: dict[str, Any] = {"DataFrame": DataFrame, "Series": Series, "merge": _merge, "read_parquet": read_parquet}
+REPLACED: dict[str, Any] = {
+    "DataFrame": DataFrame,
+    "Series": Series,
+    "merge": _merge,
+    "read_csv": read_csv,
+    "read_parquet": read_parquet,
+}
 
 
 def get(name: str) -> Any:
@@ -59,7 +66,7 @@ def adopting(function: Any) -> Any:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         result = function(*args, **kwargs)
-        return _adopt_reader(result) if isinstance(result, TextFileReader) else lazy.adopt(result)
+        return adopt_reader(result)
 
     return counts_as_pandas(call)
 
@@ -82,10 +89,13 @@ class _ChunkReader(TextFileReader):
         return lazy.adopt(super().read(nrows))
 
 
-def _adopt_reader(reader: Any) -> Any:
-    if type(reader) is TextFileReader:
-        reader.__class__ = _ChunkReader
-    return reader
+def adopt_reader(read: Any) -> Any:
+    """What a reader gave, as ours: a frame, or what gives frames one after another."""
+    if not isinstance(read, TextFileReader):
+        return lazy.adopt(read)
+    if type(read) is TextFileReader:
+        read.__class__ = _ChunkReader
+    return read
 
 
 class SubmoduleFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
