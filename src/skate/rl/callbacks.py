@@ -68,10 +68,15 @@ class TensorBoard(Callback):
 
     def __init__(self, directory: str) -> None:
         try:
-            from tensorboard.summary.writer.event_file_writer import EventFileWriter  # type: ignore[import-untyped]
+            import tensorboard  # type: ignore[import-untyped]  # noqa: F401
         except ImportError as error:
             raise ImportError("TensorBoard files need tensorboard: pip install tensorboard") from error
-        self._writer = EventFileWriter(directory)
+        self._directory = directory
+
+    def on_start(self, algorithm: Algorithm[Any]) -> None:
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter  # type: ignore[import-untyped]
+
+        self._writer = EventFileWriter(self._directory)  # One file for each `train`: its thread ends with it.
 
     def on_iteration(self, algorithm: Algorithm[Any], metrics: dict[str, float]) -> None:
         from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
@@ -81,4 +86,4 @@ class TensorBoard(Callback):
         self._writer.add_event(Event(wall_time=time.time(), step=algorithm.steps, summary=Summary(value=values)))
 
     def on_end(self, algorithm: Algorithm[Any]) -> None:
-        self._writer.flush()
+        self._writer.close()

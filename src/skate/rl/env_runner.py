@@ -103,12 +103,12 @@ class EnvRunner:
             self._was_over = terminated[t] | truncated[t]
             self._return += rewards[t]
             self._length += valid[t]
-            if self._was_over.any():
-                for index in np.flatnonzero(self._was_over):
-                    returns.append(float(self._return[index]))
-                    lengths.append(int(self._length[index]))
-                self._return[self._was_over] = 0.0
-                self._length[self._was_over] = 0
+            ends = self._was_over & valid[t]  # An agent that is out before the others stays over: that is one end.
+            if ends.any():
+                returns.extend(self._return[ends].tolist())
+                lengths.extend(self._length[ends].tolist())
+                self._return[ends] = 0.0
+                self._length[ends] = 0
         assert actions is not None
         self._obs = obs[-1].copy()
         self._check(obs, rewards)
@@ -156,10 +156,11 @@ def play(runner_spec: RunnerSpec, weights: Array, episodes: int, *, greedy: bool
             model.forget(was_over)  # type: ignore[attr-defined]
         chosen, _ = policy.act(model, obs, runner._rng, greedy=greedy)
         obs, rewards, terminated, truncated = envs.step(clip_to_space(chosen, policy.actions))
-        total += rewards
+        total += rewards * ~was_over
         length += ~was_over
+        ends = (terminated | truncated) & ~was_over
         was_over = terminated | truncated
-        for index in np.flatnonzero(was_over):
+        for index in np.flatnonzero(ends):
             if len(returns[index]) < share:
                 returns[index].append(float(total[index]))
                 lengths[index].append(int(length[index]))

@@ -220,6 +220,16 @@ def set_threads(threads: int) -> None:
 
     from threadpoolctl import threadpool_limits
 
-    threadpool_limits(limits=max(1, threads))
+    global _threads
+    _threads = max(1, threads)
+    threadpool_limits(limits=_threads)
     if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(max(1, threads))
+        sys.modules["torch"].set_num_threads(_threads)
+
+
+_threads = 1
+
+
+def threads() -> int:
+    """What `set_threads` said."""
+    return _threads

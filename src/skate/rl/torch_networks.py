@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from skate.rl.networks import ModelSpec
+from skate.rl.networks import ModelSpec, threads
 from skate.rl.spaces import Array
 
 
@@ -19,6 +19,7 @@ class TorchModel:
 
     def __init__(self, spec: ModelSpec, seed: int, device: str = "auto") -> None:
         self.spec = spec
+        torch.set_num_threads(threads())
         self._device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
