@@ -131,7 +131,7 @@ def init(
 
     Args:
         address: None: the environment's SKATE_ADDRESS or RAY_ADDRESS, else a new engine on this machine. "auto": one that `skate start` keeps alive.
-            "local": a new one in any case. "inline": no processes at all, for debuggers and tests. "ray", "ray://host:10001": a Ray cluster.
+            "local": a new one in any case. "inline": no processes at all, for debuggers and tests. "ray", "host:6379": a Ray cluster.
         num_cpus: CPUs to share out; None: as many as this process may use.
         num_gpus: GPUs to share out; None: those that are found.
         resources: Other things to share out, name → amount.

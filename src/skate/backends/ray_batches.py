@@ -99,30 +99,42 @@ class Chunk:
             raise outcome.exception()
         return outcome.thaw() if type(outcome) is Frozen else outcome
 
-    def settle(self) -> None:
-        """Its Ray task has ended: take the outcomes, and send again what was not done.
+    def settle(self, timeout_s: float | None = None) -> bool:
+        """Its Ray task has ended: take the outcomes, and send again what was not done. False: it has not ended in time.
 
         Raises Ray's errors, when they are every element's.
         """
         import ray
 
+        if not self.entries:
+            return True
+        x = ray.exceptions
+        told: Any = None
+        lost: Exception | None = None
+        try:  # Without the lock: meanwhile it may hand back what it has not begun.
+            told = ray.get(self.their_ref, timeout=timeout_s)
+        except x.GetTimeoutError:
+            return False
+        except Exception as error:
+            lost = error
         with self.lock:
-            if not self.entries:
-                return
-            x = ray.exceptions
-            try:
-                seconds, outcomes, is_full = ray.get(self.their_ref)
-            except (x.WorkerCrashedError, x.NodeDiedError, x.OutOfMemoryError, x.TaskCancelledError, x.ObjectLostError):
+            if not self.entries:  # Another thread was faster.
+                return True
+            if isinstance(
+                lost, (x.WorkerCrashedError, x.NodeDiedError, x.OutOfMemoryError, x.TaskCancelledError, x.ObjectLostError)
+            ):
                 self._again(len(self.outcomes), singly=True)
-                return
-            except Exception as error:
+                return True
+            if lost is not None:
                 for entry in self.entries:
-                    entry.answer(None, translate(error))
-                raise
+                    entry.answer(None, translate(lost))
+                raise lost
+            seconds, outcomes, is_full = told
             self.batcher.learn(seconds, len(outcomes), is_full=is_full)
             done = self._take(outcomes)
             self._again(len(self.outcomes), singly=False)
         self._tell(done)
+        return True
 
     def take_back(self, outcomes: list[Any] | None, first: int) -> None:
         """It runs on with the element before `first`, and has handed back the rest."""
@@ -378,18 +390,12 @@ class Sender:
 
     def wait(self, chunk: Chunk, timeout_s: float) -> bool:
         """Until it has ended, or moved on, or the time is over (False). Raises what is every element's error."""
-        import ray
-
         if chunk.their_ref is None:
             chunk.batcher.flush()
             if chunk.their_ref is None and chunk.entries:
                 self.wait_until_sent(timeout_s)
             return False
-        ready, _ = ray.wait([chunk.their_ref], timeout=max(0.0, timeout_s), fetch_local=False)
-        if not ready:
-            return False
-        chunk.settle()
-        return True
+        return chunk.settle(max(0.0, timeout_s))
 
     def cancel(self, entry: Entry, *, force: bool) -> None:
         """An element is not wanted: it never runs if it has not begun; its neighbours do."""
