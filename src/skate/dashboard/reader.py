@@ -1,4 +1,4 @@
-"""Reads a run file while it is being written: what a reader has not had yet, as the bytes that are in the files.
+"""Tails a run file for a browser: what it has not had yet, as the bytes that are in the files. (Python programs read them by `runfile`.)
 
 A run is a folder (docs/architecture/run-file.md): rows, strings and blobs, in files that only grow. A `Tail` remembers how far one
 reader has come, so a slow reader costs nothing but its own delay, and the server keeps no copy of anything. What decides what the bytes
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from skate import run_format as f
+from skate.dashboard import runfile
+from skate.dashboard.runfile import list_segments, read_piece
 
 CHUNK_BYTES = 512 * 1024  # Of one file in one step: a browser that has just come gets its history in pieces.
 BLOB_HISTORY_BYTES = (
@@ -142,12 +144,7 @@ class _Files:
         return os.path.join(self._directory, self._prefix if self._is_single else f"{self._prefix}{segment:05d}")
 
     def _segments(self) -> list[int]:
-        try:
-            names = os.listdir(self._directory)
-        except FileNotFoundError:
-            return []
-        tails = (name[len(self._prefix) :] for name in names if name.startswith(self._prefix))
-        return sorted(int(tail) for tail in tails if tail.isdigit())
+        return list_segments(self._directory, self._prefix)
 
     def _oldest(self) -> int:
         return next(iter(self._segments()), 0)
@@ -165,30 +162,17 @@ def read_record(directory: str) -> dict[str, Any]:
 
 def read_blob(directory: str, segment: int, offset: int, size_bytes: int) -> bytes:
     """Some bytes of a blob file; b"" when they have been rotated away."""
-    try:
-        with open(os.path.join(directory, f.blobs_name(segment)), "rb") as file:
-            file.seek(offset)
-            return file.read(size_bytes)
-    except OSError:
-        return b""
+    return read_piece(os.path.join(directory, f.blobs_name(segment)), offset, size_bytes)
 
 
 def list_runs(folder: str) -> list[dict[str, Any]]:
-    """The runs of a folder, newest first: what run.json tells, with `id` and `size_bytes`."""
+    """The runs of a folder, newest first: what run.json tells, with `id`, `size_bytes` and `modified_s`."""
     runs = []
-    try:
-        entries = list(os.scandir(folder))
-    except OSError:
-        return []
-    for entry in entries:
-        record = read_record(entry.path)
-        if not record:
-            continue
+    for run in runfile.list_runs(folder):
         try:
-            size = sum(file.stat().st_size for file in os.scandir(entry.path))
-            modified = entry.stat().st_mtime
-        except OSError:
+            size = sum(file.stat().st_size for file in os.scandir(run.path))
+            modified_s = os.stat(run.path).st_mtime
+        except OSError:  # Removed meanwhile.
             continue
-        runs.append({**record, "id": entry.name, "size_bytes": size, "modified_s": modified})
-    runs.sort(key=lambda run: -float(run.get("started_s") or run["modified_s"]))
+        runs.append({**run.record, "id": run.name, "size_bytes": size, "modified_s": modified_s})
     return runs

@@ -80,7 +80,7 @@ class RunFile:
         delta = Delta()
         pieces: list[bytes] = []
         left = max(ROW_BYTES, bytes_max)
-        segments = self._segments()
+        segments = list_segments(self.path, "rows-")
         if segments and self._segment < segments[0]:
             if self._segment >= 0 or segments[0] > 0:
                 # At least: how full the removed ones were is known for whole segments only.
@@ -124,13 +124,6 @@ class RunFile:
             return {}
         return value if isinstance(value, dict) else {}
 
-    def _segments(self) -> list[int]:
-        try:
-            names = os.listdir(self.path)
-        except OSError:
-            return []
-        return sorted(int(name[5:]) for name in names if name.startswith("rows-") and name[5:].isdigit())
-
     def _new_strings(self) -> dict[int, str]:
         data = self._read(f.STRINGS_NAME, self._strings_offset, 1 << 30)
         found: dict[int, str] = {}
@@ -148,15 +141,30 @@ class RunFile:
         return found
 
     def _read(self, name: str, offset: int, size: int) -> bytes:
-        try:
-            fd = os.open(os.path.join(self.path, name), os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return b""
-        try:
-            size = min(size, max(0, os.fstat(fd).st_size - offset))
-            return os.pread(fd, size, offset) if size else b""
-        finally:
-            os.close(fd)
+        return read_piece(os.path.join(self.path, name), offset, size)
+
+
+def read_piece(path: str, offset: int, size: int) -> bytes:
+    """Some bytes of one of a run's files; fewer at its end, none when it has been removed."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        size = min(size, max(0, os.fstat(fd).st_size - offset))
+        return os.pread(fd, size, offset) if size else b""
+    finally:
+        os.close(fd)
+
+
+def list_segments(directory: str, prefix: str) -> list[int]:
+    """The numbers of the files of one kind that there are, ascending."""
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return []
+    tails = (name[len(prefix) :] for name in names if name.startswith(prefix))
+    return sorted(int(tail) for tail in tails if tail.isdigit())
 
 
 # ---------------------------------------------------------------- which runs there are

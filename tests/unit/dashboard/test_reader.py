@@ -87,7 +87,12 @@ def test_of_old_blobs_only_so_much_is_sent(tmp_path: Path) -> None:
 
 
 def test_runs_are_listed_newest_first_and_broken_ones_left_out(tmp_path: Path) -> None:
-    for name, text in (("old", '{"started_s": 1}'), ("new", '{"started_s": 2}'), ("broken", "{")):
+    for name, text in (
+        ("old", '{"format": 1, "started_s": 1}'),
+        ("new", '{"format": 1, "started_s": 2}'),
+        ("broken", "{"),
+        ("foreign", '{"format": 99}'),
+    ):
         append(tmp_path / name, f.RECORD_NAME, text.encode())
     assert [run["id"] for run in list_runs(str(tmp_path))] == ["new", "old"]
     assert list_runs(str(tmp_path / "missing")) == []
