@@ -1,6 +1,6 @@
 """Runs the rows whose names contain a word given, one after the other: `python -m benchmarks.streaming [WORD …]`.
 
-Writes benchmarks/results/streaming-<row>.json: what each side needed, its answer compared, the command, commit and machine. Bytewax
+Writes benchmarks/results/streaming-<row>.json: what each side needed (wall and CPU seconds), its answer compared, the command, commit and machine. Bytewax
 and Ray run in environments of their own: BYTEWAX_PYTHON and RAY_PYTHON name their interpreters; sides without one are left out.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import time
@@ -65,10 +66,17 @@ def run(program: list[str]) -> list[dict[str, Any]]:
         return [{"side": arguments[0], "left_out": f"no interpreter with {kind}"}]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "BENCH_STARTED_S": repr(time.time())}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
     done = subprocess.run(
         [python, "-m", f"benchmarks.streaming.{name}", *arguments], capture_output=True, text=True, cwd=ROOT, env=environment
     )
     found = [json.loads(line.split("RESULT ", 1)[1]) for line in done.stdout.splitlines() if "RESULT " in line]
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    for one in found:
+        # Of all its processes, from start to end: what a busy machine leaves comparable, when wall times are not.
+        one["cpu_s"] = round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2)
+        one["process_s"] = round(time.perf_counter() - started, 2)
     return found or [{"side": arguments[0] if arguments else "skate", "error": (done.stderr or done.stdout)[-600:]}]
 
 
