@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Any
 
 from skate.streaming.aggregates import Aggregate, Count, add_counts
@@ -113,9 +114,8 @@ class _KeyCombiner(Combiner):
             return [None] * places
         if places == 1:
             return [Partial(dict(state), records)]
-        parts: list[dict[Any, Any]] = [{} for _ in range(places)]
-        for key, value in state.items():
-            parts[place_of(key)][key] = value
+        owners = list(map(place_of, state))
+        parts = [dict(compress(state.items(), map(place.__eq__, owners))) for place in range(places)]
         return [Partial(part, records // places) if part else None for part in parts]
 
 
