@@ -45,7 +45,7 @@ def rows() -> dict[str, list[list[str]]]:
     four = [str(text)] * 4
     twice = ("counter", "skate", "skate-columnar", "polars")
     return {
-        "word-count": [["word_count", side, str(text)] for side in (*twice, "counter-blocks", "duckdb", *twice, "ray")],
+        "word-count": [["word_count", side, str(text)] for side in (*twice, "counter-blocks", "duckdb", "ray", *twice)],
         "word-count-256": [["word_count", side, *four] for side in ("skate", "skate-columnar", "polars", "duckdb", "skate-columnar", "polars")],
         "word-count-6": [["word_count", side, str(tail)] for side in ("counter", "bytewax", "bytewax-batched", "bytewax-recovery")],
         "windows": [["windows", side, str(events)] for side in ("plain", "skate", "skate-columnar", "polars") * 2],
@@ -54,7 +54,7 @@ def rows() -> dict[str, list[list[str]]]:
         "cold": [["cold", str(small)]] * 5,
         "latency": [["latency"]],
         "recovery": [["recovery", str(text)]],
-        "2018": [["program_2018", "skate"], ["program_2018", "ray"]],
+        "2018": [["program_2018", side, "150"] for side in ("skate", "ray")],
     }  # fmt: skip
 
 

@@ -51,7 +51,7 @@ class Host:
                 positions.update(part.get("source", {}))
             self.reader = SplitReader(self.stage.source, self.splits, self.index, self.stage.parallelism, positions)
             self.subtask.source_positions = lambda: dict(self.reader.positions) if self.reader is not None else {}
-            self._linger_s = LINGER_BOUNDED_S if self.stage.source.is_bounded else LINGER_S
+            self._linger_s = LINGER_BOUNDED_S if self.stage.source.is_bounded and not self.stage.source.is_live else LINGER_S
 
     def sinks(self) -> list[Sink]:
         return [operator for operator in self.subtask.operators.values() if isinstance(operator, Sink)]

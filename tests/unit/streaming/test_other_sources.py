@@ -77,3 +77,26 @@ def test_lines_of_a_socket() -> None:
         lines = Stream.from_socket("127.0.0.1", port, allow_loss=True).to_list().run(in_process=True)
         thread.join()
     assert lines == ["one", "two", "thrée", "last"]
+
+
+def test_records_of_an_iterator_are_sent_on_soon_though_more_keep_coming() -> None:
+    from skate.streaming.graph import make_plan
+    from skate.streaming.host import Host
+
+    go_on = threading.Event()
+
+    def steady() -> Iterator[int]:
+        number = 0
+        while not go_on.wait(0.001):
+            yield number
+            number += 1
+
+    plan = make_plan(Stream.from_iterator(steady).count_by().to_list()._sinks, 1)
+    host = Host(plan, 0, 0, plan.stages[0].source.splits(), lambda number, data: None)  # type: ignore[union-attr]
+    host.begin(None, None)
+    sent = 0
+    for _ in range(200):
+        sent += len(host.step()[1])
+    go_on.set()
+    host.close()
+    assert sent > 2  # Without this they would wait for the end of the epoch.

@@ -42,6 +42,7 @@ class Source:
     kind = "source"
     is_replayable = True
     is_bounded = True
+    is_live = False  # True: records come when they happen, and are sent on soon although the source may end.
     grows = False  # True: `splits` may name more of them later.
     parallelism_max: int | None = None
     label = ""

@@ -21,6 +21,7 @@ class IteratorSource(Source):
 
     kind = "iterator"
     parallelism_max = 1
+    is_live = True
 
     def __init__(self, make: Callable[[], Any] | Iterable[Any], *, bounded: bool = True) -> None:
         self.make = make
