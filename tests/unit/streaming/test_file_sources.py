@@ -169,3 +169,10 @@ def test_parquet_rows_columns_and_tables(tmp_path: Path, interrupt_after: int | 
     assert some[0] == {"s": "0"}
     tables = read_all(ParquetFiles(tmp_path / "a.parquet", frames=True), interrupt_after=interrupt_after)
     assert pa.concat_tables(tables).equals(table)
+
+
+def test_a_file_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    # Both would have had the same position: part of it was lost or read again after a recovery.
+    (tmp_path / "a.txt").write_text("one\n")
+    with pytest.raises(ValueError, match=r"a\.txt is named twice; name it once"):
+        TextFiles([tmp_path / "a.txt", tmp_path]).splits()

@@ -50,6 +50,7 @@ class TextFiles(Source):
 
         Raises:
             FileNotFoundError: A path that is neither a file, a directory nor a pattern that fits any.
+            ValueError: A file is named twice: positions belong to names, so it could not be read twice.
         """
         found: list[str] = []
         for path in self.paths:
@@ -62,6 +63,9 @@ class TextFiles(Source):
                 if not matching and not self.grows:
                     raise FileNotFoundError(f"no such file, directory or pattern: {path}")
                 found += matching
+        if len(set(found)) < len(found):
+            twice = next(path for path in found if found.count(path) > 1)
+            raise ValueError(f"{twice} is named twice; name it once, or join two streams of it by union")
         return found
 
     def splits(self) -> list[Split]:
