@@ -29,6 +29,8 @@ PRINTS = {
     "30_live_word_count.py": r"articles 0 to 19: \w+ \d+, \w+ \d+, \w+ \d+\n(?s:.*)articles 60 to 79: .*\n",
     "31_click_sessions.py": r"(?s)[\d,]+ sessions of 60,000 clicks, 1 restart\n(left out: \w+Error in .*\n){2}",
     "32_sensor_anomalies.py": r"(?s)120 s  sensor-4: 60 °C.*\n279 s  sensor-9: silent for 30 s\n333 s  sensor-11: -20 °C.*\n500 s  sensor-4: 55 °C[^\n]*\n",
+    "40_ppo_plain.py": r"the last 20 episodes last above 60 steps: True\n",
+    "41_dqn_plain.py": r"the last 10 episodes last above 40 steps: True\n",
 }
 
 NOISY = {"21_train_digits_keras.py"}  # TensorFlow says on stderr which CPU it has found.

@@ -44,7 +44,7 @@ def flat_of(layers: list[nn.Linear]) -> Any:
 
 
 def test_ppo_loss_and_first_update_equal_the_plain_program() -> None:
-    plain = runpy.run_path(str(EXAMPLES / "30_ppo_plain.py"))
+    plain = runpy.run_path(str(EXAMPLES / "40_ppo_plain.py"))
     with PPO("CartPole-v1", seed=3, framework="numpy") as ppo:
         ppo.train(600)  # Past the start: ratios are not 1 only because the rollout below is older than the weights.
         rollout = ppo.runners.sample(ppo.model.flat.copy(), ppo.version, 32)
@@ -87,7 +87,7 @@ def test_ppo_loss_and_first_update_equal_the_plain_program() -> None:
 
 @pytest.mark.parametrize("framework", ["numpy", "torch"])
 def test_dqn_loss_and_first_update_equal_the_plain_program(framework: str) -> None:
-    plain = runpy.run_path(str(EXAMPLES / "31_dqn_plain.py"))
+    plain = runpy.run_path(str(EXAMPLES / "41_dqn_plain.py"))
     with DQN("CartPole-v1", seed=4, framework=framework, max_grad_norm=10.0, lr=1e-3) as dqn:
         dqn.target.flat = dqn.model.flat * np.float32(0.9)
         rollout = dqn.runners.sample(dqn.model.flat, 0, 40, {"epsilon": 0.5})

@@ -37,6 +37,7 @@ def loss_of(
 
 
 def main() -> None:
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     envs = gym.make_vec("CartPole-v1", num_envs=8, vectorization_mode="vector_entry_point")
     policy, value = network(4, 2), network(4, 1)
@@ -45,7 +46,7 @@ def main() -> None:
     obs = torch.from_numpy(envs.reset(seed=0)[0])
     was_over = np.zeros(8, bool)
     playing, returns_seen = np.zeros(8), [0.0]
-    for _ in range(60):
+    for _ in range(40):
         seen, taken, logps, rewards, ends, cuts, valid = [obs], [], [], [], [], [], []
         for _ in range(32):
             with torch.no_grad():
@@ -77,7 +78,7 @@ def main() -> None:
             loss_of(policy, value, *rows).backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(parameters, 0.5)
             optimiser.step()
-    print(f"mean return of the last 20 episodes: {np.mean(returns_seen[-20:]):.0f}")
+    print(f"the last 20 episodes last above 60 steps: {np.mean(returns_seen[-20:]) > 60}")
 
 
 if __name__ == "__main__":

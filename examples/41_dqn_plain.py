@@ -40,6 +40,7 @@ def loss_of(
 
 
 def main() -> None:
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     random.seed(0)
     env = gym.make("CartPole-v1")
@@ -49,8 +50,8 @@ def main() -> None:
     memory: deque[tuple[torch.Tensor, int, float, torch.Tensor, float]] = deque(maxlen=20_000)
     obs = torch.from_numpy(env.reset(seed=0)[0])
     playing, returns = 0.0, [0.0]
-    for step in range(6000):
-        if random.random() < max(0.05, 1 - step / 2000):
+    for step in range(3000):
+        if random.random() < max(0.05, 1 - step / 1500):
             action = random.randrange(2)
         else:
             with torch.no_grad():
@@ -72,7 +73,7 @@ def main() -> None:
             optimiser.step()
             if step % 200 == 0:
                 target.load_state_dict(online.state_dict())
-    print(f"mean return of the last 10 episodes: {sum(returns[-10:]) / len(returns[-10:]):.0f}")
+    print(f"the last 10 episodes last above 40 steps: {sum(returns[-10:]) / len(returns[-10:]) > 40}")
 
 
 if __name__ == "__main__":
