@@ -8,6 +8,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/.stamp-core
+DEMO := $(VENV)/.stamp-demo
 DEV := $(VENV)/.stamp-dev
 RAY := .venv-ray/.stamp
 RAY_VERSION := 2.60.*
@@ -56,7 +57,13 @@ $(RAY): Makefile
 	  || .venv-ray/bin/python -m pip install --quiet --disable-pip-version-check 'ray>=2.40,<3' 'numpy>=1.26'
 	@touch $@
 
-demo: $(CORE)
+$(DEMO): pyproject.toml
+	$(call make_venv,$(VENV))
+	@echo "installing skate and what its demo shows (pandas, Polars, a data set) into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+	@touch $(CORE) $@
+
+demo: $(DEMO)
 	@$(BIN)/skate demo
 
 test: $(DEV)

@@ -8,6 +8,7 @@ share of the files, and an actor shows how far it is.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import pickle
 import sys
@@ -80,7 +81,24 @@ def run(arguments: argparse.Namespace) -> int:
         _print_figures(figures)
     if not agrees:
         print("skate demo: the two runs disagree:\n  " + "\n  ".join(differences(serial, run.report)), file=sys.stderr)
+    if not arguments.json:
+        agrees &= _show_flights()
     return 0 if agrees else 1
+
+
+def _show_flights() -> bool:
+    """The flights analysis with pandas and, one import line changed, with skate.pandas. Whether the results are equal."""
+    if any(importlib.util.find_spec(name) is None for name in ("pandas", "polars", "pyarrow")):
+        print("\nThe flights analysis with skate.pandas needs pandas and Polars: pip install 'skate[demo]'")
+        return True
+    from skate.pandas import flights
+
+    print("\nnycflights13: which airline makes up for late departures? `import pandas as pd`, then `import skate.pandas as pd`")
+    comparison = flights.compare()
+    print(comparison)
+    if not comparison.is_equal:
+        print("skate demo: skate.pandas and pandas disagree", file=sys.stderr)
+    return comparison.is_equal
 
 
 # ---------------------------------------------------------------- on the engine

@@ -7,6 +7,9 @@ import sys
 import threading
 from typing import Any
 
+import pytest
+
+from skate.cli import demo
 from skate.pandas.flights import compare
 
 
@@ -15,6 +18,21 @@ def test_flights_are_the_same_with_both() -> None:
     assert made.rows == 336_776
     assert made.is_equal
     assert len(made.result) > 0
+
+
+def test_the_demo_shows_both_times_and_that_results_are_equal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert demo._show_flights()
+    shown = capsys.readouterr().out
+    assert "336,776 flights: pandas " in shown
+    assert "results equal: True" in shown
+
+
+def test_the_demo_without_pandas_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert demo._show_flights()
+    assert "pip install 'skate[demo]'" in capsys.readouterr().out
 
 
 def test_threads_may_look_at_one_plan_at_once() -> None:
