@@ -69,7 +69,6 @@ demo: $(DEMO)
 test: $(DEV)
 	@tests/browser/install-chromium
 	$(BIN)/python -m pytest tests --ignore=tests/ray
-	$(BIN)/python -m pytest tests/conformance --ignore=tests/conformance/util --backend=ray
 
 # Programs on Ray clusters of one node and of several, also with nodes in network namespaces: a few minutes, about 3 GB.
 test-ray: $(DEV)
