@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import skate
+import skate.pandas as spd  # Here: what Polars keeps open is no leak of a test.
 from skate import train
 from skate.blocks import shards
 from skate.train import FailureConfig, FunctionTrainer, RunConfig, ScalingConfig
@@ -43,10 +44,12 @@ def _dataset(kind: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             monkeypatch.setattr(shards, "IN_MEMORY_BYTES", 0)
             parquet.write_table(table, path / "rows.parquet", row_group_size=9)
             return shards.read_parquet(path / "rows.parquet")
+        case "skate.pandas":
+            return spd.DataFrame({"row": np.arange(ROWS), "double": np.arange(ROWS) * 2.0})
     return {"row": np.arange(ROWS), "double": np.arange(ROWS) * 2.0}
 
 
-@pytest.mark.parametrize("kind", ["arrays", "csv", "parquet", "parquet by row groups"])
+@pytest.mark.parametrize("kind", ["arrays", "csv", "parquet", "parquet by row groups", "skate.pandas"])
 def test_each_row_once_per_epoch_though_a_worker_is_killed_in_the_middle(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
