@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tempfile
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.csv
 import pytest
 
 import skate
@@ -47,6 +49,12 @@ def _dataset(kind: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         case "skate.pandas":
             return spd.DataFrame({"row": np.arange(ROWS), "double": np.arange(ROWS) * 2.0})
     return {"row": np.arange(ROWS), "double": np.arange(ROWS) * 2.0}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def arrow_has_read_csv() -> None:
+    """pyarrow opens a pipe for Ctrl-C with the first CSV file it reads, and keeps it as long as the process lives: not a test's leak."""
+    pyarrow.csv.read_csv(io.BytesIO(b"a\n1\n"))
 
 
 @pytest.mark.parametrize("kind", ["arrays", "csv", "parquet", "parquet by row groups", "skate.pandas"])
