@@ -153,3 +153,23 @@ def test_parquet_reads_back_the_same(short_of_memory: None, tmp_path: Path, case
     change(spd.read_parquet(source)).to_parquet(target)
     change(pd.read_parquet(source)).to_parquet(control)
     pd.testing.assert_frame_equal(pd.read_parquet(target), pd.read_parquet(control))
+
+
+def test_csv_is_read_in_pieces_too(short_of_memory: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spd.settings, "rows_min", 100)
+    source = tmp_path / "in.csv"
+    rows = 40_000
+    rng = np.random.default_rng(6)
+    plain = pd.DataFrame(
+        {"n": np.arange(rows), "x": rng.normal(size=rows), "k": rng.integers(0, 9, rows), "word": rng.choice(["a", "b"], rows)}
+    )
+    plain.to_csv(source, index=False)
+    ours, plain = spd.read_csv(source), pd.read_csv(source)
+    assert "_sk_plan" in ours.__dict__
+    ours[ours.x > 0].to_csv(tmp_path / "out.csv")
+    assert any(entry.what.startswith("to_csv") for entry in ledger.entries.values())
+    assert (tmp_path / "out.csv").read_text() == plain[plain.x > 0].to_csv()
+    ours[ours.x > 0].to_parquet(tmp_path / "out.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out.parquet"), plain[plain.x > 0])
+    result = ours[ours.x > 0].groupby("k").agg({"x": "sum", "n": "max"})
+    pd.testing.assert_frame_equal(result.to_pandas(), plain[plain.x > 0].groupby("k").agg({"x": "sum", "n": "max"}))
