@@ -8,7 +8,7 @@ from typing import Any
 
 from pandas.core.generic import NDFrame
 
-from skate.pandas import execute, groupby, lazy, ops, query, sinks, udf
+from skate.pandas import execute, groupby, lazy, ops, query, sinks, udf, warning_lines
 from skate.pandas.locating import Loc
 from skate.pandas.metaclass import DropIn
 from skate.pandas.plain import PlainFrame, PlainSeries
@@ -108,6 +108,12 @@ class DataFrame(PlainFrame, metaclass=DropIn):
         return super().__getitem__(key) if made is NotImplemented else made
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        if (
+            sys.getrefcount(self) <= warning_lines.CHAINED_ITEM
+            and not warning_lines.is_local_in_caller_frame(self)
+            and warning_lines.is_setitem_syntax_in_caller_frame()
+        ):
+            warning_lines.warn_of_chained_item()
         # A frame in memory takes what pandas computes; what is only planned makes it a plan.
         if "_mgr" in self.__dict__ and not _is_planned(value):
             super().__setitem__(key, value)

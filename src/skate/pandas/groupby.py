@@ -275,7 +275,7 @@ class _Planned:
                 return made
         return self._sk_become_pandas().apply(func, *args, **kwargs)
 
-    def transform(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+    def transform(self, func: Any = None, *args: Any, **kwargs: Any) -> Any:
         if callable(func):
             made = udf.groupby_transform(self, func, args, kwargs)
             if made is not NotImplemented:

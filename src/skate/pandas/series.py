@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import builtins
+import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 from pandas.core.generic import NDFrame
 
-from skate.pandas import accessors, expressions as ex, lazy, ops, udf
+from skate.pandas import accessors, expressions as ex, lazy, ops, udf, warning_lines
 from skate.pandas.accessors import AccessorProperty
 from skate.pandas.locating import Loc
 from skate.pandas.metaclass import DropIn
@@ -141,9 +143,21 @@ class Series(PlainSeries, metaclass=DropIn):
         return super().between(left, right, inclusive=inclusive)
 
     def where(self, cond: Any, other: Any = ex.MISSING, **kwargs: Any) -> Any:
+        if (
+            kwargs.get("inplace") is True
+            and sys.getrefcount(self) <= warning_lines.CHAINED_METHOD
+            and not warning_lines.is_local_in_caller_frame(self)
+        ):
+            warning_lines.warn_of_chained_method()
         return self._replaced("where", cond, other, kwargs)
 
     def mask(self, cond: Any, other: Any = ex.MISSING, **kwargs: Any) -> Any:
+        if (
+            kwargs.get("inplace") is True
+            and sys.getrefcount(self) <= warning_lines.CHAINED_METHOD
+            and not warning_lines.is_local_in_caller_frame(self)
+        ):
+            warning_lines.warn_of_chained_method()
         return self._replaced("mask", cond, other, kwargs)
 
     def _replaced(self, name: builtins.str, cond: Any, other: Any, kwargs: Any) -> Any:
@@ -172,6 +186,12 @@ class Series(PlainSeries, metaclass=DropIn):
     notnull = notna
 
     def fillna(self, value: Any, **kwargs: Any) -> Any:
+        if (
+            kwargs.get("inplace") is True
+            and sys.getrefcount(self) <= warning_lines.CHAINED_METHOD
+            and not warning_lines.is_local_in_caller_frame(self)
+        ):
+            warning_lines.warn_of_chained_method()
         if not kwargs and isinstance(value, (int, float, builtins.str, pd.Timestamp)):
             made = ops.elementwise(
                 self, lambda column: ex.fill_missing(column, value), "fillna", lambda plain: plain.fillna(value)
@@ -271,6 +291,10 @@ class Series(PlainSeries, metaclass=DropIn):
         """This series as pandas' own class, sharing its memory (copy-on-write keeps the two apart)."""
         return lazy.to_pandas(self)
 
+
+for _name in ("sum", "mean", "min", "max", "count", "nunique", "std", "var", "median"):
+    # What inspect.signature and editors show.
+    getattr(Series, _name).__signature__ = inspect.signature(getattr(PlainSeries, _name))
 
 Series.__module__ = "pandas"
 counts_as_pandas(Series)

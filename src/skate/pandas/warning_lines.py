@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import types
+import warnings
 from typing import Any
 
 import pandas
+from pandas.compat import CHAINED_WARNING_DISABLED
+from pandas.compat._constants import REF_COUNT, REF_COUNT_METHOD
+from pandas.core.common import is_local_in_caller_frame, is_setitem_syntax_in_caller_frame
+from pandas.errors.cow import _chained_assignment_method_msg, _chained_assignment_msg
 
 MARK = "<skate>"
 _FOLDER = os.path.join(os.path.dirname(pandas.__file__), MARK)
@@ -30,3 +35,23 @@ def counts_as_pandas(cls: Any) -> Any:
 def _move(function: types.FunctionType) -> None:
     name = os.path.basename(function.__code__.co_filename)
     function.__code__ = function.__code__.replace(co_filename=os.path.join(_FOLDER, name))
+
+
+# pandas warns of chained assignment (`df["a"][0] = 1`, `df["a"].fillna(0, inplace=True)`) by how often the object is referred to and whether its
+# caller has a name for it. Our override refers to it once more, so that pandas is silent there and the override has to look, as pandas would.
+CHAINED_ITEM = -1 if CHAINED_WARNING_DISABLED else REF_COUNT
+CHAINED_METHOD = -1 if CHAINED_WARNING_DISABLED else REF_COUNT_METHOD
+
+
+def warn_of_chained_item() -> None:
+    warnings.warn(_chained_assignment_msg, pandas.errors.ChainedAssignmentError, stacklevel=3)
+
+
+def warn_of_chained_method() -> None:
+    warnings.warn(_chained_assignment_method_msg, pandas.errors.ChainedAssignmentError, stacklevel=3)
+
+
+__all__ = [
+    "CHAINED_ITEM", "CHAINED_METHOD", "counts_as_pandas", "is_local_in_caller_frame", "is_setitem_syntax_in_caller_frame", "warn_of_chained_item",
+    "warn_of_chained_method",
+]  # fmt: skip

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pandas
@@ -137,3 +139,24 @@ def test_an_unknown_version_of_pandas_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(pandas, "__version__", "2.2.3")
     with pytest.raises(ImportError, match=r"works with pandas >= 3.1 .* this is pandas 2.2.3"):
         check_versions()
+
+
+def test_chained_assignment_warns_as_in_pandas() -> None:
+    frame = pd.DataFrame({"a": [1.0, None], "b": [1, 2]})
+    with pytest.warns(pandas.errors.ChainedAssignmentError) as caught:
+        frame[0:1]["a"] = 5.0
+    assert caught[0].filename == __file__
+    for method in ("fillna", "where", "mask"):
+        with pytest.warns(pandas.errors.ChainedAssignmentError) as caught:
+            getattr(frame["a"], method)(0.0 if method == "fillna" else frame["b"] > 1, inplace=True)
+        assert caught[0].filename == __file__
+    column = frame["a"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pandas.errors.ChainedAssignmentError)
+        frame["a"] = 1.0
+        column.fillna(0.0, inplace=True)
+
+
+def test_signatures_are_those_of_pandas() -> None:
+    for name in ("sum", "count", "median"):
+        assert inspect.signature(getattr(pd.Series, name)) == inspect.signature(getattr(pandas.Series, name))
