@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from skate.pandas import kinds
-from skate.pandas.nodes import Aggregate, Attached, Distinct, Filter, Join, Slice, Sort, Source, Table, Top
+from skate.pandas.nodes import Aggregate, Attached, Distinct, Filter, GroupHead, Join, Slice, Sort, Source, Table, Top
 from skate.pandas.plan import Node, Plan
 from skate.pandas.settings import ROWS_MIN_DEFAULT, settings
 
@@ -19,7 +19,7 @@ from skate.pandas.settings import ROWS_MIN_DEFAULT, settings
 # from planning, so the estimate below decides when the result is needed.
 _ROWS_PLANNED = {
     "element": 1_000_000,  # Arithmetic, comparisons, columns: NumPy is as fast, it is only that a chain may be fused.
-    "rows": 200_000,  # Filters.
+    "rows": 400_000,  # Filters: below, what planning one costs shows.
     "heavy": 100_000,  # Sorts, groups, joins.
     "text": 50_000,  # Searching in strings.
 }
@@ -165,6 +165,33 @@ def _share_of_groups(node: Aggregate) -> float:
     step = max(1, rows // min(20_000, max(1_000, rows // 100)))
     sample = source.frame[labels].iloc[::step]
     return len(sample.drop_duplicates()) / max(1, len(sample))
+
+
+_ROWS_SINGLE = 1_000_000
+
+
+def is_small_and_single(plan: Plan) -> bool:
+    """Whether it is one operation on a frame in memory of less than a million rows, of a kind at which pandas was found to be faster: there
+    even an estimate costs too much."""
+    base = plan.base
+    if not base.inputs or any(column.is_heavy for column in plan.all_columns()):
+        return False
+    for child in base.inputs:
+        source = child.inputs[0] if isinstance(child, Attached) else child
+        if not isinstance(source, Source) or len(source.frame) >= _ROWS_SINGLE:
+            return False
+    match base:
+        case Aggregate():
+            return "n_unique" not in base.aggregations and not any(len(names) > 1 for _, _, names in base.results)
+        case Top():
+            return False
+        case Join():
+            return not any(kinds.is_str(column.dtype) for column in base.left_keys)
+        case Filter():
+            return isinstance(base.inputs[0], Attached)
+        case Sort() | Distinct() | GroupHead():
+            return True
+    return False
 
 
 def is_pandas_faster(plan: Plan, topological: list[Node], needed: dict[int, frozenset[str]]) -> bool:

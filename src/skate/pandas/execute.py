@@ -243,6 +243,8 @@ def is_better_left_to_pandas(plan: Plan) -> bool:
         return True
     if costs.is_forced():
         return False
+    if costs.is_small_and_single(plan):
+        return True
     topological = _children_first(plan.base)
     return costs.is_pandas_faster(plan, topological, _needed(topological, _exprs(plan)))
 

@@ -720,6 +720,8 @@ def merge(left: Any, right: Any, how: Any, left_on: Any, right_on: Any, suffixes
     a, b = _whole_plan(left), _whole_plan(right)
     if a is None or b is None:
         return NotImplemented
+    if how == "left" and not is_forced() and all(isinstance(p.base, Source) and len(p.base.frame) < 1_000_000 for p in (a, b)):
+        return NotImplemented  # Whether each row finds a match decides dtypes, and would have to be looked at now.
     on_left = [left_on] if isinstance(left_on, str) else left_on
     on_right = [right_on] if isinstance(right_on, str) else right_on
     if not isinstance(on_left, list) or not isinstance(on_right, list) or len(on_left) != len(on_right) or not on_left:

@@ -161,7 +161,7 @@ class Series(PlainSeries, metaclass=DropIn):
         return self._replaced("mask", cond, other, kwargs)
 
     def _replaced(self, name: builtins.str, cond: Any, other: Any, kwargs: Any) -> Any:
-        if not kwargs and lazy.is_large(self):
+        if not kwargs and lazy.is_large(self, "element"):
             made = ops.where(self, cond, other, negate=name == "mask")
             if made is not NotImplemented:
                 return made
