@@ -16,8 +16,8 @@ import pandas as pd
 import polars as pl
 
 from skate.pandas import costs, kinds, lazy, ledger, memory
-from skate.pandas.exceptions import SourceChangedError
-from skate.pandas.plan import Column, Node, Plan, RowNumbers, named_column
+from skate.pandas.nodes import FileScan
+from skate.pandas.plan import Column, Plan, RowNumbers, named_column
 from skate.pandas.settings import settings
 from skate.pandas.warning_lines import counts_as_pandas
 
@@ -123,37 +123,18 @@ def _scan(source: Any, options: dict[str, Any]) -> Any:
     return lazy.new_frame(plan)
 
 
-class CsvScan(Node):
-    """A CSV file that is read when its columns are needed, and then only those."""
+class CsvScan(FileScan):
+    """A CSV file whose columns have the dtypes of its first rows, which is proved before rows are given out."""
 
     label = "read_csv"
 
     def __init__(self, path: str, separator: str, header: list[str], columns: dict[str, Column], *, has_returns: bool) -> None:
-        super().__init__(columns)
-        self.path = path
+        super().__init__(path, columns)
         self._separator, self._header, self._has_returns = separator, header, has_returns
-        # Held open, so that the rows can still be read when the name is gone.
-        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        status = os.fstat(self._file)
-        self._stamp = status.st_mtime_ns, status.st_size
         self._odd_values: dict[str, int] | None = None  # Known once somebody needs rows.
 
-    def __del__(self) -> None:
-        try:
-            os.close(self._file)
-        except (AttributeError, OSError):
-            pass  # It was never opened.
-
-    def wants(self, needed: frozenset[str]) -> tuple[frozenset[str], ...]:
-        return ()
-
     def build(self, inputs: Sequence[pl.LazyFrame], needed: frozenset[str], ordered: bool) -> pl.LazyFrame:
-        status = os.fstat(self._file)
-        if (status.st_mtime_ns, status.st_size) != self._stamp:
-            raise SourceChangedError(
-                f"{self.path} was changed after read_csv and before its rows were needed; call .copy().to_pandas() right after "
-                "reading a file that the program overwrites"
-            )
+        self.opened()
         self.prove(needed)
         return self._lines({name: _DTYPES[self.columns[name].dtype] for name in self.columns})
 

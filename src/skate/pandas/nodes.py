@@ -229,19 +229,16 @@ class Table(Node):
         return self.table[name].null_count() == 0
 
 
-class ParquetScan(Node):
-    """A Parquet file that is read when its columns are needed, and then only those, and only the row groups that a filter leaves."""
+class FileScan(Node):
+    """A file that is read when its columns are needed, and then only those."""
 
-    label = "read_parquet"
-
-    def __init__(self, path: str, columns: dict[str, Column], nulls: dict[str, bool]) -> None:
+    def __init__(self, path: str, columns: dict[str, Column]) -> None:
         super().__init__(columns)
         self.path = path
         # Held open, so that the rows can still be read when the name is gone.
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         status = os.fstat(self._file)
         self._stamp = status.st_mtime_ns, status.st_size
-        self._nulls = nulls
 
     def __del__(self) -> None:
         try:
@@ -252,14 +249,32 @@ class ParquetScan(Node):
     def wants(self, needed: frozenset[str]) -> tuple[frozenset[str], ...]:
         return ()
 
-    def build(self, inputs: Sequence[pl.LazyFrame], needed: frozenset[str], ordered: bool) -> pl.LazyFrame:
+    def opened(self) -> str:
+        """A path of the file as it was when the plan was made.
+
+        Raises:
+            SourceChangedError: It has been written since.
+        """
         status = os.fstat(self._file)
         if (status.st_mtime_ns, status.st_size) != self._stamp:
             raise SourceChangedError(
-                f"{self.path} was changed after read_parquet and before its rows were needed; call .copy().to_pandas() "
+                f"{self.path} was changed after {self.label} and before its rows were needed; call .copy().to_pandas() "
                 "right after reading a file that the program overwrites"
             )
-        return pl.scan_parquet(f"/proc/self/fd/{self._file}", glob=False)
+        return f"/proc/self/fd/{self._file}"
+
+
+class ParquetScan(FileScan):
+    """A Parquet file; of it only the row groups that a filter leaves are read."""
+
+    label = "read_parquet"
+
+    def __init__(self, path: str, columns: dict[str, Column], nulls: dict[str, bool]) -> None:
+        super().__init__(path, columns)
+        self._nulls = nulls
+
+    def build(self, inputs: Sequence[pl.LazyFrame], needed: frozenset[str], ordered: bool) -> pl.LazyFrame:
+        return pl.scan_parquet(self.opened(), glob=False)
 
     def never_missing(self, name: str) -> bool:
         return not self._nulls.get(name, True)
@@ -427,59 +442,55 @@ class Sample(Slice):
         return False
 
 
-class GroupHead(Node):
+class _PerGroup(Node):
+    """Some rows of each combination of keys, in the order of the rows."""
+
+    def __init__(self, child: Node, keys: list[pl.Expr]) -> None:
+        super().__init__(child.columns)
+        self.inputs = (child,)
+        self.keys = keys
+        self._roots = roots_of(Column(key, None) for key in keys)
+
+    @property
+    def needs_order(self) -> bool:
+        return True
+
+    def wants(self, needed: frozenset[str]) -> tuple[frozenset[str], ...]:
+        return ((needed - {self.row_name}) | self._roots,)
+
+    def never_missing(self, name: str) -> bool:
+        return never_missing(self.inputs[0], name)
+
+
+class GroupHead(_PerGroup):
     """The first rows of each group, where they are."""
 
     label = "groupby head"
 
     def __init__(self, child: Node, keys: list[pl.Expr], length: int) -> None:
-        super().__init__(child.columns)
-        self.inputs = (child,)
-        self.keys, self.length = keys, length
-        self._roots = roots_of(Column(key, None) for key in keys)
-
-    @property
-    def needs_order(self) -> bool:
-        return True
-
-    def wants(self, needed: frozenset[str]) -> tuple[frozenset[str], ...]:
-        return ((needed - {self.row_name}) | self._roots,)
+        super().__init__(child, keys)
+        self.length = length
 
     def build(self, inputs: Sequence[pl.LazyFrame], needed: frozenset[str], ordered: bool) -> pl.LazyFrame:
         return inputs[0].filter(pl.int_range(pl.len()).over(self.keys) < self.length)
-
-    def never_missing(self, name: str) -> bool:
-        return never_missing(self.inputs[0], name)
 
     def describe(self) -> str:
         return f"first {self.length} rows of each group of " + ", ".join(str(key) for key in self.keys)
 
 
-class Distinct(Node):
+class Distinct(_PerGroup):
     """The first or last row of each combination of keys, in the order of the rows."""
 
     label = "drop_duplicates"
 
     def __init__(self, child: Node, keys: list[pl.Expr], keep: Any) -> None:
-        super().__init__(child.columns)
-        self.inputs = (child,)
-        self.keys, self.keep = keys, keep
-        self._roots = roots_of(Column(key, None) for key in keys)
-
-    @property
-    def needs_order(self) -> bool:
-        return True
-
-    def wants(self, needed: frozenset[str]) -> tuple[frozenset[str], ...]:
-        return ((needed - {self.row_name}) | self._roots,)
+        super().__init__(child, keys)
+        self.keep = keep
 
     def build(self, inputs: Sequence[pl.LazyFrame], needed: frozenset[str], ordered: bool) -> pl.LazyFrame:
         names = [f"__k{i}" for i in range(len(self.keys))]
         keyed = inputs[0].with_columns(*(key.alias(name) for key, name in zip(self.keys, names, strict=True)))
         return keyed.unique(subset=names, keep=self.keep, maintain_order=True)
-
-    def never_missing(self, name: str) -> bool:
-        return never_missing(self.inputs[0], name)
 
 
 class Aggregate(Node):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,17 +12,12 @@ import pytest
 
 import skate
 import skate.pandas as spd
-from skate.pandas import ledger, reports
+from skate.pandas import reports
 
 ROWS = 3_000
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(spd.settings, "rows_min", 100)
-    ledger.entries.clear()
-    yield
-    ledger.entries.clear()
+pytestmark = pytest.mark.usefixtures("planned_from_a_hundred_rows")
 
 
 def run() -> None:

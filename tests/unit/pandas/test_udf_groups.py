@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,7 @@ from skate.pandas import ledger
 ROWS = 1_200
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(spd.settings, "rows_min", 100)
-    ledger.entries.clear()
-    yield
-    ledger.entries.clear()
+pytestmark = pytest.mark.usefixtures("planned_from_a_hundred_rows")
 
 
 def frame() -> pd.DataFrame:

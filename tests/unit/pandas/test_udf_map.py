@@ -6,7 +6,7 @@ import datetime
 import functools
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,7 @@ HALVES = {0: "even", 1: "odd"}
 PATTERN = re.compile(r"(\d+)")
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(spd.settings, "rows_min", 100)
-    ledger.entries.clear()
-    yield
-    ledger.entries.clear()
+pytestmark = pytest.mark.usefixtures("planned_from_a_hundred_rows")
 
 
 def series(kind: str) -> pd.Series:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,7 @@ from skate.pandas import ledger
 ROWS = 400
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(spd.settings, "rows_min", 100)
-    ledger.entries.clear()
-    yield
-    ledger.entries.clear()
+pytestmark = pytest.mark.usefixtures("planned_from_a_hundred_rows")
 
 
 def frame(kind: str) -> pd.DataFrame:
