@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from skate.train.config import CheckpointConfig
 from skate.train.errors import CheckpointError
 
 NOTE = ".skate.json"
+_GIVES_BACK_S = 2.0  # A worker whose copy has filled the disk removes it, and waits before it tries again.
 _PREFIX = "checkpoint_"
 
 
@@ -134,7 +136,7 @@ class CheckpointStore:
         partial, final = self.partial(index), self.directory / f"{_PREFIX}{index:06d}"
         try:
             note = {**_read_note(partial), "iteration": iteration, "metrics": dict(metrics)}
-            write_json(partial / NOTE, note)
+            _write_when_there_is_room(partial / NOTE, note)
             os.rename(partial, final)
             _sync(self.directory)
         except OSError as error:
@@ -206,14 +208,30 @@ def _copy_file(source: str, target: Path) -> None:
     os.replace(passing, target)
 
 
+def _write_when_there_is_room(path: Path, document: Any) -> None:
+    """A note is a few bytes; when they are not there, workers are filling the disk with the next checkpoint, and give that up in a moment."""
+    until_s = time.monotonic() + _GIVES_BACK_S
+    while True:
+        try:
+            return write_json(path, document)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or time.monotonic() > until_s:
+                raise
+            time.sleep(0.01)  # Between looks at the disk.
+
+
 def write_json(path: Path, document: Any) -> None:
     """Replace a small file atomically."""
     passing = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    with open(passing, "w", encoding="utf-8") as file:
-        json.dump(document, file, default=plain)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(passing, path)
+    try:
+        with open(passing, "w", encoding="utf-8") as file:
+            json.dump(document, file, default=plain)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(passing, path)
+    except OSError:
+        passing.unlink(missing_ok=True)
+        raise
 
 
 def plain(value: Any) -> Any:

@@ -81,3 +81,34 @@ def test_metadata_stays_with_the_checkpoint(tmp_path: Path) -> None:
     checkpoint.set_metadata({"epoch": 3})
     checkpoint.update_metadata({"kind": "best"})
     assert Checkpoint(tmp_path).get_metadata() == {"epoch": 3, "kind": "best"}
+
+
+@pytest.mark.parametrize("refusals", [3, None])
+def test_the_note_waits_for_workers_to_give_room_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusals: int | None
+) -> None:
+    """Workers fill the disk with the next checkpoint while this one is being completed."""
+    store = CheckpointStore(tmp_path / "run", CheckpointConfig())
+    store.open()
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "weights").write_text("x")
+    add_files(str(tmp_path / "made"), store.partial(0))
+    asked = 0
+    fsync = os.fsync
+
+    def full(descriptor: int) -> None:
+        nonlocal asked
+        asked += 1
+        if refusals is None or asked <= refusals:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr("skate.train.checkpoint._GIVES_BACK_S", 5.0 if refusals else 0.05)
+    if refusals:
+        assert store.commit(0, 1, {"loss": 1.0}).path.is_dir()
+    else:
+        with pytest.raises(CheckpointError, match="the disk is full"):
+            store.commit(0, 1, {"loss": 1.0})
+    assert asked > 1
+    assert not [path for path in (tmp_path / "run").rglob(".*") if path.name != ".skate.json"], "half-written files"
