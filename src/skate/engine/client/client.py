@@ -137,9 +137,10 @@ class Client:
                 elif type(message) is m.ActorChannel:
                     self.actors.on_channel(message, descriptors)
                 else:
-                    waiting = self._requests.pop(message.request, None)
+                    answer: Any = message  # What is left are answers, and each names its request.
+                    waiting = self._requests.pop(answer.request, None)
                     if waiting is not None:
-                        waiting(message)
+                        waiting(answer)
                 if not descriptors and self.death:
                     return
         except ChannelClosedError as error:

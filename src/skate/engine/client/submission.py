@@ -336,8 +336,7 @@ class Submission:
         try:
             while (data := receive()) is not None:
                 message = _decode(data)
-                kind = type(message)
-                if kind is m.Done:
+                if type(message) is m.Done:
                     token: FunctionToken | None = None
                     total_us = ended = 0
                     for outcome in message.outcomes:
@@ -358,15 +357,15 @@ class Submission:
                     lease.progress_at_s = _monotonic()
                     if not lease.in_flight:
                         return  # Nothing else can be on its way: save the extra system call of a last look.
-                elif kind is m.GeneratorItem:
+                elif type(message) is m.GeneratorItem:
                     lease.progress_at_s = _monotonic()
                     client.streams.add_item(message)
-                elif kind is m.LeaseBlocked:
+                elif type(message) is m.LeaseBlocked:
                     lease.is_blocked = message.blocked
                     if message.blocked:
                         self._take_back(lease)
                         self._request_leases(queue)
-                elif kind is m.Retiring:
+                elif type(message) is m.Retiring:
                     self._take_back(lease)
                     lease.is_revoked = lease.is_retiring = True
         except ChannelClosedError:

@@ -177,12 +177,11 @@ class Control:
                 if descriptors:
                     descriptors = [above_stdio(descriptor) for descriptor in descriptors]
                     runtime.output.repair()
-                kind = type(order)
-                if kind is m.Interrupt:
+                if type(order) is m.Interrupt:
                     runtime.cancel(order.task, order.recursive)
-                elif kind is m.DumpStack:
+                elif type(order) is m.DumpStack:
                     self._channel.send(_encode(m.StackDump(order.request, stacks())))
-                elif kind is m.FlushTrail:
+                elif type(order) is m.FlushTrail:
                     for name in (
                         "skate.reporting",
                         "skate.metrics",
@@ -194,7 +193,7 @@ class Control:
                     with runtime.client.lock:
                         if not runtime.client.death:
                             runtime.client.tell_node(m.TrailFlushed())
-                elif kind is m.Exit:
+                elif type(order) is m.Exit:
                     if not order.graceful:
                         os._exit(1)
                     runtime.exit_code = 0

@@ -136,16 +136,15 @@ class Links:
         if data is None:
             return False
         message = _decode(data)
-        kind = type(message)
-        if kind is m.Calls:
+        if type(message) is m.Calls:
             self.on_calls(link, message.calls)
-        elif kind is m.Template:
+        elif type(message) is m.Template:
             link.bounds[message.index] = Bound(message)
-        elif kind is m.GeneratorAck:
+        elif type(message) is m.GeneratorAck:
             gate = link.streams.get(message.task)
             if gate is not None:
                 gate.acknowledge(message.consumed)
-        elif kind is m.CancelQueued:
+        elif type(message) is m.CancelQueued:
             self.on_cancel(message.task, message.recursive)
         return True
 

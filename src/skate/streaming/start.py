@@ -1,0 +1,21 @@
+"""Start: an engine for a stream that is the first to need one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+import skate
+from skate.streaming.graph import Node, modules_of
+
+
+def start_engine(sinks: Sequence[Node]) -> None:
+    """Unless there is one. It imports what the workers need once, before it forks them, while this process imports the rest."""
+    if skate.is_initialized():
+        return
+    if os.environ.get("SKATE_ADDRESS") or os.environ.get("RAY_ADDRESS"):
+        skate.init()
+        return
+    wanted = ["skate.streaming.worker", *modules_of(sinks)]
+    skate.init(_preload=[name for name in wanted if find_spec(name.partition(".")[0]) is not None])
