@@ -142,7 +142,7 @@ export class RunModel {
     let index = this.laneById.get(id);
     if (index === undefined) {
       index = this.lanes.length; this.laneById.set(id, index);
-      this.lanes.push({ id, index, rows: new Column(Int32Array, 256), maxDuration: 0, busy: 0, pid: 0, what: "", came: NaN, went: NaN, cpu: NaN, memory: NaN, blocked: new Column(Int32Array, 16) });
+      this.lanes.push({ id, index, rows: new Column(Int32Array, 256), starts: new Column(Float64Array, 256), ends: new Column(Float64Array, 256), looks: new Column(Uint32Array, 256), maxDuration: 0, busy: 0, pid: 0, what: "", came: NaN, went: NaN, cpu: NaN, memory: NaN, blocked: new Column(Int32Array, 16) });
     }
     return index;
   }
@@ -185,7 +185,8 @@ export class RunModel {
     if (this.running.delete(key)) stats.running--;
     if (end > this.tmax) this.tmax = end;
     const one = this.lanes[lane];
-    one.rows.push(row); one.busy += duration; if (duration > one.maxDuration) one.maxDuration = duration;
+    // What is drawn of a row lies once more here, lane by lane: drawing half a million reads memory in order (108 ms a frame without, see benchmarks/results).
+    one.rows.push(row); one.starts.push(t); one.ends.push(end); one.looks.push(fn << 1 | (state === 2 ? 1 : 0)); one.busy += duration; if (duration > one.maxDuration) one.maxDuration = duration;
     stats.add(duration, state);
     if (state === 2) this.failed++; else if (state === 1) this.finished++;
   }

@@ -94,10 +94,10 @@ export class Timeline {
     c.fillStyle = i & 1 ? css["lane-a"] : css["lane-b"]; c.fillRect(GUTTER, y, plot, height);
     c.fillStyle = css.muted; if (height >= 11 || i % Math.ceil(11 / height) === 0) c.fillText(this.laneLabel(lane), 12, y + height / 2);
     if (Number.isFinite(lane.cpu) && m.live && height >= 11) { c.fillStyle = css.line; c.fillRect(64, y + height / 2 - 1.5, 20, 3); c.fillStyle = css.accent; c.fillRect(64, y + height / 2 - 1.5, 20 * Math.min(1, lane.cpu / 100), 3); }
-    const { S, E, F, T } = m, rows = lane.rows.a, n = lane.rows.n;
-    let lo = 0, hi = n; while (lo < hi) { const mid = lo + hi >> 1; if (E[rows[mid]] < from) lo = mid + 1; else hi = mid; }
+    const { S, E } = m, n = lane.rows.n, ends = lane.ends.a;
+    let lo = 0, hi = n; while (lo < hi) { const mid = lo + hi >> 1; if (ends[mid] < from) lo = mid + 1; else hi = mid; }
     const pixels = Math.ceil(plot), strip = this.stripFor(pixels, m.functions.length), wide = this.wide ??= []; wide.length = 0;
-    const { bars, any } = scanStrip(strip, pixels, rows, lo, n, from, to, px, to + lane.maxDuration, S, E, F, T, this.filter, wide);
+    const { bars, any } = scanStrip(strip, pixels, lane, lo, n, from, to, px, this.filter, wide);
     this.bars += bars;
     if (any) this.paintStrip(c, strip, pixels, y + gap / 2, barHeight);
     for (const row of wide) this.drawBar(c, css, row, E[row], y + gap / 2, barHeight, px);
@@ -297,23 +297,23 @@ export class Timeline {
 }
 
 // What one lane shows, pixel by pixel; bars of two pixels and more go into `wide`. The hot loop of the page: all it uses is local.
-function scanStrip(strip, pixels, rows, lo, n, from, to, px, stop, S, E, F, T, filter, wide) {
-  const { winner, best, bad, coverage, touched } = strip; let current = -1, count = 0, any = false, bars = 0;
+function scanStrip(strip, pixels, lane, lo, n, from, to, px, filter, wide) {
+  const { winner, best, bad, coverage, touched } = strip, rows = lane.rows.a, starts = lane.starts.a, ends = lane.ends.a, looks = lane.looks.a, stop = to + lane.maxDuration; let current = -1, count = 0, any = false, bars = 0;
   for (let j = lo; j < n; j++) {
-    const row = rows[j], s = S[row], e = E[row];
+    const s = starts[j], e = ends[j];
     if (s > to) { if (e > stop) break; continue; }
     bars++;
     const x0 = (s - from) * px, x1 = (e - from) * px;
-    if (x1 - x0 >= 2) { wide.push(row); continue; }
-    if (filter !== null && !filter(row)) continue;
+    if (x1 - x0 >= 2) { wide.push(rows[j]); continue; }
+    if (filter !== null && !filter(rows[j])) continue;
     any = true;
-    const f = F[row], p0 = x0 < 0 ? 0 : x0 | 0, p1 = x1 >= pixels ? pixels - 1 : x1 | 0;
+    const look = looks[j], f = look >>> 1, p0 = x0 < 0 ? 0 : x0 | 0, p1 = x1 >= pixels ? pixels - 1 : x1 | 0;
     for (let p = p0; p <= p1; p++) {
       if (p !== current) { if (current >= 0) count = settle(coverage, touched, count, winner, best, current); current = p; }
       const cover = p0 === p1 ? x1 - x0 + 1e-4 : (p === p0 ? p + 1 - (x0 < 0 ? 0 : x0) : p === p1 ? x1 - p : 1) + 1e-4;
       if (coverage[f] === 0) touched[count++] = f;
       coverage[f] += cover;
-      if (T[row] === 2) bad[p] = 1;
+      if (look & 1) bad[p] = 1;
     }
   }
   if (current >= 0) settle(coverage, touched, count, winner, best, current);
