@@ -115,10 +115,6 @@ SIDES = {"plain": plain_python, "skate": skate_python, "skate-columnar": skate_c
 
 def main() -> None:
     side, path = sys.argv[1:3]
-    if side.startswith("skate"):
-        import skate
-
-        skate.init(num_cpus=2)
     started = time.perf_counter()
     answer = list(SIDES[side](path))
     seconds = time.perf_counter() - started

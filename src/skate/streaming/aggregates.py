@@ -41,10 +41,11 @@ class Aggregate:
 
 def add_counts(state: dict[Any, int], counts: dict[Any, int]) -> None:
     """Add counts to counts, without a Python step for each: this is what a reducer of counts spends its time on."""
+    # dict.update: a Counter's own would count the pairs.
     if state:
-        state.update(zip(counts, map(operator.add, map(state.get, counts, repeat(0)), counts.values()), strict=True))
+        dict.update(state, zip(counts, map(operator.add, map(state.get, counts, repeat(0)), counts.values()), strict=True))
     else:
-        state.update(counts)
+        dict.update(state, counts)
 
 
 class Count(Aggregate):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from skate.blocks.partition import Partitioner
@@ -10,7 +11,7 @@ from skate.streaming.graph import KEY, ONE, ExchangePlan
 from skate.streaming.operators.base import Combiner
 
 BATCH_RECORDS = 4096
-COMBINED_ENTRIES_MAX = 200_000
+COMBINED_ENTRIES_MAX = 500_000
 
 
 class Exchange:
@@ -44,8 +45,9 @@ class Exchange:
             self._split(batch)
 
     def flush(self) -> None:
-        """Put all that is held, and then the watermark, into the outbox."""
-        self._drain()
+        """Put all that the receiver waits for, and then the watermark, into the outbox."""
+        if self.combiner is None or not self.combiner.holds:
+            self._drain()
         if self.watermark_s > self._sent_watermark_s:
             self._sent_watermark_s = self.watermark_s
             self._send_to_all(Watermark(self.watermark_s))
@@ -55,8 +57,21 @@ class Exchange:
         self._send_to_all(Barrier(number))
 
     def end(self) -> None:
+        self._drain()
         self.flush()
         self._send_to_all(End())
+
+    def snapshot(self) -> Any:
+        """What is held beyond a barrier; None if nothing ever is."""
+        return self.combiner.snapshot() if self.combiner is not None and self.combiner.holds else None
+
+    def held_size(self) -> int:
+        """How many entries are held beyond barriers."""
+        return self.combiner.size() if self.combiner is not None and self.combiner.holds else 0
+
+    def restore(self, states: Sequence[Any]) -> None:
+        assert self.combiner is not None
+        self.combiner.restore(states)
 
     def _send_to_all(self, message: Message) -> None:
         self.outbox.extend((place, message) for place in range(self.places))

@@ -76,6 +76,23 @@ class Plan:
         return [(stage.id, index) for stage in self.stages if stage.source is not None for index in range(stage.parallelism)]
 
 
+def modules_of(sinks: Sequence[Node]) -> list[str]:
+    """What the workers of these sinks import: the parts of this package, and what the parts name as slow to import."""
+    modules: set[str] = set()
+    nodes, seen = list(sinks), set[int]()
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        nodes += [upstream for upstream, _, _ in node.inputs]
+        for part in (node.operator, node.source):
+            if part is not None:
+                own = type(part).__module__
+                modules.update(part.imports, [own] if own.startswith(__package__) else ())
+    return sorted(modules)
+
+
 def make_plan(sinks: Sequence[Node], parallelism: int) -> Plan:
     """The stages that feed the sinks."""
     order: list[Node] = []

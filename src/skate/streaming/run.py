@@ -9,8 +9,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import skate
@@ -18,6 +16,7 @@ from skate.streaming.errors import StreamError
 from skate.streaming.figures import Figures
 from skate.streaming.graph import Node, Plan, make_plan
 from skate.streaming.in_process import InProcessRun
+from skate.streaming.options import RunOptions
 from skate.streaming.show import Reporter
 from skate.streaming.sinks.base import Sink
 from skate.streaming.sinks.iterator import IteratorSink
@@ -26,32 +25,6 @@ from skate.streaming.supervisor import Supervisor
 
 CLOSE_S = 60.0  # How long leaving a loop over results waits for the stream to stop.
 DELIVERIES_MAX = 16  # Batches of results that wait for the program that iterates.
-
-
-@dataclass
-class RunOptions:
-    """How a stream runs."""
-
-    snapshots: str | Path | None = (
-        None  # A directory; a run that was cut short goes on from it. On a cluster: one that all nodes see.
-    )
-    parallelism: int | None = None  # Subtasks of each stage; the session's CPUs if not given. May change between runs.
-    interval_s: float = 1.0  # Between snapshots; results of transactional sinks become visible that often.
-    keep: int = 3  # Snapshots to keep.
-    restarts_max: int = 5  # Deaths of workers in a row, without a snapshot between them.
-    in_process: bool | None = None  # Run in this process, without actors; None: on the inline backend.
-    accept_changed_code: bool = False  # Go on from a snapshot although functions that made its state have changed.
-    progress: bool | None = None  # A progress bar on bounded inputs; None: when standard error is a terminal.
-    name: str | None = None  # In the web UI.
-    actor_options: dict[str, Any] = field(default_factory=dict)  # For the workers, such as {"resources": …}.
-
-    def __post_init__(self) -> None:
-        if self.interval_s <= 0:
-            raise ValueError(f"interval_s={self.interval_s}: above zero")
-        if self.parallelism is not None and self.parallelism < 1:
-            raise ValueError(f"parallelism={self.parallelism}: at least 1")
-        if self.keep < 1:
-            raise ValueError(f"keep={self.keep}: at least 1")
 
 
 class RunningStream:
@@ -63,8 +36,6 @@ class RunningStream:
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._results: dict[int, list[Any]] = {}
-        if not options.in_process and not skate.is_initialized():
-            skate.init()
         self._is_in_process = bool(
             skate.get_runtime_context().gcs_address == "inline" if options.in_process is None else options.in_process
         )

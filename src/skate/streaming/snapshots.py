@@ -21,7 +21,7 @@ from skate.streaming import storage
 from skate.streaming.errors import SnapshotCorruptError, StreamError
 from skate.streaming.manifest import Manifest, Part
 
-FORMAT = 1
+FORMAT = 2
 PREFIX = "snapshot-"
 
 

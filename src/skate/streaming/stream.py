@@ -447,7 +447,7 @@ class Sunk:
         return Sunk((*self._sinks, *(sink for other in others for sink in other._sinks)), self._node)
 
     def run(self, snapshots: str | Path | None = None, **options: Any) -> Any:
-        """Run to the end. See `skate.streaming.run.RunOptions` for the options.
+        """Run to the end. See `skate.streaming.options.RunOptions` for the options.
 
         Args:
             snapshots: A directory. Given, a run that was cut short goes on where the last snapshot stands.
@@ -459,12 +459,19 @@ class Sunk:
 
     def start(self, snapshots: str | Path | None = None, **options: Any) -> RunningStream:
         """Start it; returns a handle: `progress()`, `stop()`, `wait()`."""
-        from skate.streaming.run import RunningStream, RunOptions
+        from skate.streaming.options import RunOptions
 
         if unknown := options.keys() - RunOptions.__dataclass_fields__.keys():
             known = ", ".join(RunOptions.__dataclass_fields__)
             raise TypeError(f"there is no option {', '.join(sorted(unknown))}; there are: {known}")
-        return RunningStream(self._sinks, self._node, RunOptions(snapshots=snapshots, **options))
+        chosen = RunOptions(snapshots=snapshots, **options)
+        if not chosen.in_process:
+            from skate.streaming.start import start_engine
+
+            start_engine(self._sinks)
+        from skate.streaming.run import RunningStream
+
+        return RunningStream(self._sinks, self._node, chosen)
 
 
 def _advice(stream: Stream[Any], name: str) -> str:

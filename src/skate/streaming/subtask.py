@@ -22,10 +22,13 @@ from skate.streaming.operators.base import ERRORS, LATE, Emit, Operator
 Channel = tuple[int, int]  # (exchange, index of the sending subtask)
 Sending = tuple[int, int, Message]  # (exchange, place, message)
 
+EXCHANGE = "exchange"  # (EXCHANGE, id) is the key of what an exchange holds, in a snapshot.
+
 
 class Subtask:
     def __init__(self, plan: Plan, stage: StagePlan, index: int, on_snapshot: Callable[[int, bytes], None]) -> None:
         """`on_snapshot(number, pickle)` is called when barrier `number` has come on all inputs."""
+        self._plan = plan
         self.stage = stage
         self.index = index
         self.on_snapshot = on_snapshot
@@ -233,6 +236,10 @@ class Subtask:
             state = operator.snapshot()
             if state is not None:
                 states[number] = state
+        for exchange in self.exchanges:
+            held = exchange.snapshot()
+            if held is not None:
+                states[EXCHANGE, exchange.plan.id] = held
         if self.source_positions is not None:
             states["source"] = self.source_positions()
         try:
@@ -248,7 +255,7 @@ class Subtask:
             try:
                 parts[number] = cloudpickle.dumps(state)
             except Exception as error:
-                name = self.operators[number].name if number in self.operators else "the source"
+                name = self._name_of_state(number)
                 raise StreamError(
                     f"the state of {name} can't be pickled ({type(error).__name__}: {error}), so no snapshot of it can be taken; "
                     f"keep plain values in it (numbers, strings, lists, dicts, dataclasses), not open files, locks or generators"
@@ -256,12 +263,26 @@ class Subtask:
         data: bytes = cloudpickle.dumps(states)
         return data
 
+    def _name_of_state(self, key: Any) -> str:
+        if key in self.operators:
+            return self.operators[key].name
+        for exchange in self.exchanges:
+            if key == (EXCHANGE, exchange.plan.id):
+                return self._plan.stages[exchange.plan.to_stage].operators[0].operator.name
+        return "the source"
+
     def restore(self, parts: list[dict[Any, Any]]) -> None:
         """Take over the states of an earlier run's subtasks of this stage, in the order of their indexes."""
         for number, operator in self.operators.items():
             states = [part[number] for part in parts if number in part]
             if states:
                 operator.restore(states, self._owns)
+        for exchange in self.exchanges:
+            # It is nobody's in particular: as many senders as there are now share what senders held.
+            held = [part[EXCHANGE, exchange.plan.id] for part in parts if (EXCHANGE, exchange.plan.id) in part]
+            mine = held[self.index :: self.stage.parallelism]
+            if mine:
+                exchange.restore(mine)
 
     def _owns(self, key: Any) -> bool:
         return place_of(key, self.stage.parallelism) == self.index
@@ -271,7 +292,8 @@ class Subtask:
             "records_in": self.records_in,
             "records_out": self.records_out,
             "watermark_s": self.watermark_s if abs(self.watermark_s) != ALWAYS else None,
-            "state_keys": sum(operator.state_size() for operator in self.operators.values()),
+            "state_keys": sum(operator.state_size() for operator in self.operators.values())
+            + sum(exchange.held_size() for exchange in self.exchanges),
             "skipped": sum(operator.skipped for operator in self.operators.values()),
             "late": sum(operator.late for operator in self.operators.values()),
             "waiting": sum(map(len, self._waiting.values())),

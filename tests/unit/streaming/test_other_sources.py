@@ -91,7 +91,7 @@ def test_records_of_an_iterator_are_sent_on_soon_though_more_keep_coming() -> No
             yield number
             number += 1
 
-    plan = make_plan(Stream.from_iterator(steady).count_by().to_list()._sinks, 1)
+    plan = make_plan(Stream.from_iterator(steady).count_by(emit="updates").to_list()._sinks, 1)
     host = Host(plan, 0, 0, plan.stages[0].source.splits(), lambda number, data: None)  # type: ignore[union-attr]
     host.begin(None, None)
     sent = 0

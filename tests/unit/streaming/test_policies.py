@@ -249,7 +249,7 @@ def test_a_snapshot_of_another_format_is_refused(snapshots: Path) -> None:
         document["body"]["format"] = 99
         document["checksum"] = storage.checksum(json.dumps(document["body"], sort_keys=True).encode())
         manifest.write_text(json.dumps(document))
-    with pytest.raises(SnapshotCorruptError, match="its format is 99, this version of skate reads 1"):
+    with pytest.raises(SnapshotCorruptError, match="its format is 99, this version of skate reads 2"):
         run(counting(range(200_000)), snapshots)
 
 

@@ -31,6 +31,9 @@ class Operator:
     is_stateful = False
     on_error: str = FAIL
     label = ""  # What the user called it, or the function's name.
+    imports: tuple[
+        str, ...
+    ] = ()  # Modules that take long to import, and are imported before workers are forked where that can be.
 
     def __init__(self) -> None:
         self.skipped = 0  # Records left out by on_error="skip".
@@ -120,7 +123,13 @@ class Operator:
 
 
 class Combiner:
-    """Aggregates on the sender's side of an exchange."""
+    """Aggregates on the sender's side of an exchange.
+
+    If `holds`, the receiver needs nothing before the end of the stream: what is held goes over barriers, as a part of the sender's snapshot,
+    and is sent when it gets large and at the end. So a snapshot costs writing the state down, and not sending it all to another process.
+    """
+
+    holds = False
 
     def add(self, batch: Batch) -> None:
         """Take keyed records."""
@@ -132,6 +141,14 @@ class Combiner:
 
     def drain(self, place_of: Callable[[Any], int], places: int) -> list[Partial | None]:
         """What was aggregated, by place; nothing is held after."""
+        raise NotImplementedError
+
+    def snapshot(self) -> Any:
+        """What is held, as something picklable (if `holds`)."""
+        raise NotImplementedError
+
+    def restore(self, states: Sequence[Any]) -> None:
+        """Hold what senders of an earlier run held."""
         raise NotImplementedError
 
 

@@ -45,13 +45,7 @@ class Reduce(Operator):
             emit(Batch([(key, result(state[key])) for key in changed]))
 
     def _merge(self, content: dict[Any, Any]) -> None:
-        state = self.state
-        if type(self.aggregate) is Count:
-            add_counts(state, content)
-            return
-        merge = self.aggregate.merge
-        for key, value in content.items():
-            state[key] = merge(state[key], value) if key in state else value
+        merge_into(self.state, content, self.aggregate)
 
     def finish(self, emit: Emit) -> None:
         if not self.emits_updates:
@@ -64,7 +58,9 @@ class Reduce(Operator):
     def combiner(self) -> Combiner | None:
         # A sender has no way for dead letters, and what it skips is not counted; counting never raises.
         is_safe = self.on_error == FAIL or type(self.aggregate) is Count
-        return _KeyCombiner(self.aggregate, self) if self.aggregate.is_mergeable and is_safe else None
+        if not self.aggregate.is_mergeable or not is_safe:
+            return None
+        return _KeyCombiner(self.aggregate, self, holds=not self.emits_updates)
 
     def snapshot(self) -> Any:
         return self.state
@@ -85,8 +81,19 @@ class Reduce(Operator):
         return len(self.state)
 
 
+def merge_into(state: dict[Any, Any], content: dict[Any, Any], aggregate: Aggregate) -> None:
+    """Add accumulators to those of the same keys."""
+    if type(aggregate) is Count:
+        add_counts(state, content)
+        return
+    merge = aggregate.merge
+    for key, value in content.items():
+        state[key] = merge(state[key], value) if key in state else value
+
+
 class _KeyCombiner(Combiner):
-    def __init__(self, aggregate: Aggregate, operator: Operator) -> None:
+    def __init__(self, aggregate: Aggregate, operator: Operator, *, holds: bool = False) -> None:
+        self.holds = holds
         self.aggregate = aggregate
         self.operator = operator
         self.state: dict[Any, Any] = Counter() if type(aggregate) is Count else {}
@@ -117,6 +124,13 @@ class _KeyCombiner(Combiner):
         owners = list(map(place_of, state))
         parts = [dict(compress(state.items(), map(place.__eq__, owners))) for place in range(places)]
         return [Partial(part, records // places) if part else None for part in parts]
+
+    def snapshot(self) -> Any:
+        return dict(self.state) if type(self.aggregate) is Count else self.state
+
+    def restore(self, states: Sequence[Any]) -> None:
+        for state in states:
+            merge_into(self.state, state, self.aggregate)
 
 
 def _nowhere(batch: Any, side: str = "") -> None:

@@ -58,6 +58,7 @@ class TableTime(EventTime):
 class TableWindows(Operator):
     kind = "table windows"
     is_stateful = True
+    imports = ("polars",)
 
     def __init__(self, window: Window, keys: Sequence[str], aggregates: Aggregates) -> None:
         super().__init__()

@@ -23,6 +23,7 @@ HASH_SEED = 20180601
 class WordCount(Operator):
     kind = "count words"
     is_stateful = True
+    imports = ("polars", "pyarrow.compute")
 
     def __init__(self, emit: str = "final") -> None:
         super().__init__()
@@ -50,19 +51,16 @@ class WordCount(Operator):
         if self.frames and not self.emits_updates:
             frame = self.frames[0].sort("word")
             for start in range(0, frame.height, OUTPUT_RECORDS):
-                emit(Batch(list(frame.slice(start, OUTPUT_RECORDS).iter_rows())))
+                part = frame.slice(start, OUTPUT_RECORDS)
+                emit(Batch(list(zip(part["word"].to_list(), part["count"].to_list(), strict=True))))
         self.frames = []
 
     def combiner(self) -> Combiner | None:
-        return _WordCombiner()
+        return _WordCombiner(holds=not self.emits_updates)
 
     def snapshot(self) -> Any:
         self._compact()
-        if not self.frames:
-            return b""
-        stream = io.BytesIO()
-        self.frames[0].write_ipc(stream, compression="lz4")
-        return stream.getvalue()
+        return _bytes_of(self.frames)
 
     def restore(self, states: Sequence[Any], owns: Owns) -> None:
         import polars as pl
@@ -83,7 +81,8 @@ class WordCount(Operator):
 class _WordCombiner(Combiner):
     """Holds blocks until there are some MB: the fewer frames of counts, the fewer are added up."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, holds: bool) -> None:
+        self.holds = holds
         self.blocks: list[Any] = []
         self.blocks_bytes = 0
         self.frames: list[Any] = []
@@ -113,6 +112,26 @@ class _WordCombiner(Combiner):
         frame, records = _sum(self.frames), self.records
         self.frames, self.records = [], 0
         return split_by_place(frame, ["word"], places, records)
+
+    def snapshot(self) -> Any:
+        self._count()
+        if len(self.frames) > 1:
+            self.frames = [_sum(self.frames)]
+        return _bytes_of(self.frames)
+
+    def restore(self, states: Sequence[Any]) -> None:
+        import polars as pl
+
+        self.frames += [pl.read_ipc(io.BytesIO(state)) for state in states if state]
+
+
+def _bytes_of(frames: Sequence[Any]) -> bytes:
+    """The one frame as Arrow IPC; nothing for none."""
+    if not frames:
+        return b""
+    stream = io.BytesIO()
+    frames[0].write_ipc(stream, compression="lz4")
+    return stream.getvalue()
 
 
 def count_blocks(blocks: Sequence[bytes | str]) -> Any:

@@ -14,7 +14,6 @@ class ListSink(Sink):
 
     kind = "list"
     is_stateful = True
-    needs_one_writer = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -46,6 +46,7 @@ class Source:
     grows = False  # True: `splits` may name more of them later.
     parallelism_max: int | None = None
     label = ""
+    imports: tuple[str, ...] = ()  # As an operator's.
 
     @property
     def name(self) -> str:

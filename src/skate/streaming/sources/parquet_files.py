@@ -13,6 +13,7 @@ from skate.streaming.sources.text_files import TextFiles
 
 class ParquetFiles(Source):
     kind = "parquet files"
+    imports = ("pyarrow.parquet",)
 
     def __init__(
         self, paths: str | Path | Sequence[str | Path], *, columns: Sequence[str] | None = None, frames: bool = False
