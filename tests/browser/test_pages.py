@@ -145,6 +145,18 @@ def test_zoomed_out_pixels_have_colours_of_functions_never_of_averages(tab: Tab)
     assert strange[1] > 300
 
 
+def test_curves_have_a_point_for_every_few_pixels_at_the_mean_of_its_samples(tab: Tab) -> None:
+    tab.go("live")
+    levels = tab.ask("""(() => { const t = skateApp.timeline, m = skateApp.model, c = t.context, n = 20000, line = c.lineTo, kept = m.samples, levels = [];
+        const series = { t: { a: Float64Array.from({ length: n }, (_, i) => m.now() * i / n), n }, v: { a: Float64Array.from({ length: n }, (_, i) => i % 2 ? 100 : 0), n }, n };
+        t.fit(); m.samples = new Map([["cpu_percent", series]]);
+        c.lineTo = function (x, y) { levels.push(t.stripTop() + 62 - y); return line.call(c, x, y); };
+        t.draw(); m.samples = kept; delete c.lineTo; return levels; })()""")
+    *curve, _, _ = levels  # The last two close the area.
+    assert 100 < len(curve) < 300
+    assert all(27 < level < 31 for level in curve)  # Half of the 58 pixels between 0 and 100 %.
+
+
 def test_no_error_and_no_request_to_another_host(tab: Tab, ui: Ui) -> None:
     assert tab.errors == []
     assert [url for url in tab.requests if not url.startswith((ui.origin, ui.origin.replace("http", "ws")))] == []

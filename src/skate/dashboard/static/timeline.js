@@ -11,7 +11,7 @@ import { theme, colourOf, cssOf, cssRgb, clock, duration, bytes } from "./theme.
 import { h, fill } from "./dom.js";
 import { KIND, STATES } from "./model.js";
 
-const GUTTER = 92, AXIS = 22, MINIMAP = 26, STRIP = 64, OBJECTS = 10, FONT = "11px ui-monospace, 'DejaVu Sans Mono', monospace";
+const GUTTER = 92, AXIS = 22, MINIMAP = 26, STRIP = 64, OBJECTS = 10, CURVE_PX = 6, FONT = "11px ui-monospace, 'DejaVu Sans Mono', monospace";
 const STEPS = [1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400];
 
 export class Timeline {
@@ -199,10 +199,15 @@ export class Timeline {
       const value = this.valueAt(series, this.cursor.t ?? this.to); c.textAlign = "right"; c.fillText(Number.isFinite(value / full) ? (value / full * 100).toFixed(0) + "%" : "", GUTTER - 6, y + 7 + k * 12); c.textAlign = "left";
       c.strokeStyle = colour; c.lineWidth = k === 0 ? 1.4 : 1; c.setLineDash(dash); c.beginPath(); let first = NaN, lastX = 0, started = false;
       let lo = 0, hi = series.n; while (lo < hi) { const mid = lo + hi >> 1; if (series.t.a[mid] < this.from) lo = mid + 1; else hi = mid; }
-      const stride = Math.max(1, (series.n - lo) / 4000 | 0);
-      for (let i = Math.max(0, lo - 1); i < series.n; i += stride) {
-        const x = Math.max(GUTTER, this.x(series.t.a[i])), v = y + STRIP - 2 - (STRIP - 6) * Math.min(1, series.v.a[i] / full);
-        if (started) c.lineTo(x, v); else { c.moveTo(x, v); first = x; started = true; } lastX = x; if (series.t.a[i] > this.to) break;
+      // One point for every few pixels: the mean of its samples. (A stroke of 4,000 dashed points took 70 ms to raster.)
+      const t = series.t.a, v = series.v.a, column = (this.to - this.from) / (this.width - GUTTER) * CURVE_PX;
+      for (let i = Math.max(0, lo - 1); i < series.n;) {
+        let sum = v[i], j = i + 1; const edge = (Math.floor(t[i] / column) + 1) * column;
+        while (j < series.n && t[j] < edge) sum += v[j++];
+        const x = Math.max(GUTTER, this.x(t[i])), level = y + STRIP - 2 - (STRIP - 6) * Math.min(1, sum / (j - i) / full);
+        if (started) c.lineTo(x, level); else { c.moveTo(x, level); first = x; started = true; }
+        lastX = x; if (t[i] > this.to) break;
+        i = j;
       }
       c.stroke(); c.setLineDash([]);
       if (k === 0 && started) { c.lineTo(lastX, y + STRIP); c.lineTo(first, y + STRIP); c.globalAlpha = .1; c.fill(); c.globalAlpha = 1; }
