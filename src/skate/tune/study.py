@@ -60,6 +60,7 @@ class _Runner:
     actor: Any
     ref: Any = None
     trials: dict[str, None] = field(default_factory=dict)  # Handed to it, in order.
+    is_held_up: bool = False  # It gave trials back: the one it runs takes long, and nothing is to wait behind it.
     answers: dict[str, Any] = field(default_factory=dict)
 
 
@@ -168,14 +169,18 @@ class Study:
         """Give each runner that waits what it needs: answers, and trials."""
         is_over = self._time_budget_s is not None and time.monotonic() - self._started_s > self._time_budget_s
         self._release(is_over=is_over)
+        # A trial goes to a runner that has none, then to a new runner; only then behind another trial.
         batch = self._batch_size()
         for runner in self._runners:
-            if runner.ref is None:
+            if runner.ref is None and not runner.trials:
                 self._advance(runner, 0 if is_over else batch)
         while not is_over and len(self._runners) < self._concurrency and self._has_more():
             runner = _Runner(skate.remote(**self._options)(TrialRunner).remote(self._work))
             self._runners.append(runner)
             self._advance(runner, batch)
+        for runner in self._runners:
+            if runner.ref is None:
+                self._advance(runner, 0 if is_over or runner.is_held_up else batch)
 
     def _advance(self, runner: _Runner, batch: int) -> None:
         new: list[Assignment] = []
@@ -203,7 +208,7 @@ class Study:
 
     def _batch_size(self) -> int:
         if self._wants_feedback or not self._durations:
-            return 1 if self._wants_feedback else 2
+            return 1
         mean_s = sum(self._durations) / len(self._durations)
         if mean_s > _SHORT_S:
             return 1
@@ -249,6 +254,7 @@ class Study:
                 self._on_report(runner, trial, value, checkpoint)
                 continue
             runner.trials.pop(trial_id, None)
+            runner.is_held_up = kind == "returned"
             if kind == "returned":
                 trial.state = "PENDING"
                 self._pending.appendleft(trial_id)

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import textwrap
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +63,27 @@ def test_a_thousand_short_trials_take_seconds(tmp_path: Path) -> None:
     assert len({result.config["x"] for result in results}) == 1000
 
 
+@pytest.mark.parametrize("short_first", [0, 9])
+def test_as_many_trials_run_at_once_as_there_is_room_for(tmp_path: Path, short_first: int) -> None:
+    """Also when trials so far were short, so that several travelled to one worker at a time."""
+
+    def trial(config: dict[str, Any]) -> dict[str, float]:
+        if config["x"] >= short_first:
+            (meeting / str(config["x"])).touch()
+            wait_until(lambda: len(list(meeting.iterdir())) == 3, 20)
+        return {"loss": config["x"]}
+
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    results = tune.Tuner(
+        trial,
+        param_space={"x": tune.grid_search(list(range(short_first + 3)))},
+        tune_config=tune.TuneConfig("loss", "min"),
+        run_config=_run(tmp_path),
+    ).fit()
+    assert not results.errors
+
+
 def test_asha_ends_bad_trials_early(tmp_path: Path) -> None:
     def trial(config: dict[str, Any]) -> None:
         for step in range(27):
@@ -79,12 +101,18 @@ def test_asha_ends_bad_trials_early(tmp_path: Path) -> None:
 
 
 class Climber(tune.Trainable):
-    """Its height grows by lr, unless lr is too large."""
+    """Its height grows by lr. The first two steps are taken together by all of `trials`, so that none is at the end before the others begin."""
 
     def setup(self, config: dict[str, Any]) -> None:
         self.lr, self.height = config["lr"], 0.0
+        self.meeting, self.trials = Path(config.get("meeting", "")), config.get("trials", 1)
+        self.name, self.steps = uuid.uuid4().hex, 0
 
     def step(self) -> dict[str, Any]:
+        self.steps += 1
+        if self.steps <= 2 and self.trials > 1:
+            (self.meeting / f"{self.steps}-{self.name}").touch()
+            wait_until(lambda: len(list(self.meeting.glob(f"{self.steps}-*"))) >= self.trials)
         self.height += self.lr
         return {"height": self.height, "lr": self.lr}
 
@@ -98,11 +126,14 @@ class Climber(tune.Trainable):
 def test_pbt_exchanges_checkpoints(tmp_path: Path) -> None:
     scheduler = tune.PopulationBasedTraining(perturbation_interval=3, hyperparam_mutations={"lr": tune.uniform(0.01, 1)}, seed=3)
     config = tune.TuneConfig("height", "max", scheduler=scheduler)
-    space = {"lr": tune.grid_search([0.01, 0.02, 1.0])}
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    space = {"lr": tune.grid_search([0.01, 0.02, 1.0]), "meeting": str(meeting), "trials": 3}
     results = tune.Tuner(
         Climber, param_space=space, tune_config=config,
         run_config=_run(tmp_path, stop={"training_iteration": 12}, checkpoint_config=tune.CheckpointConfig(num_to_keep=2)),
     ).fit()  # fmt: skip
+    assert not results.errors
     assert all(result.metrics["training_iteration"] == 12 for result in results)
     heights = sorted(result.metrics["height"] for result in results)
     assert heights[0] > 0.12 * 1.5  # By itself the worst would come to 0.12.
