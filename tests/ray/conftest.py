@@ -14,5 +14,5 @@ from tests.ray_cluster import running_cluster
 def cluster() -> Iterator[str]:
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed")
-    with running_cluster("--num-cpus=4") as running:
+    with running_cluster("--num-cpus=4", "--num-gpus=2") as running:
         yield running.address

@@ -519,8 +519,9 @@ class RayBackend:
         return internal_kv
 
     def kv_put(self, key: bytes, value: bytes, *, overwrite: bool) -> bool:
-        """True when it was there already, as the local backend answers."""
-        return bool(self._kv()._internal_kv_put(key, value, overwrite=overwrite, namespace=_KV))
+        """Whether it was stored. (Ray says whether there was one before.)"""
+        had_one = self._kv()._internal_kv_put(key, value, overwrite=overwrite, namespace=_KV)
+        return overwrite or not had_one
 
     def kv_get(self, key: bytes) -> bytes | None:
         value: bytes | None = self._kv()._internal_kv_get(key, namespace=_KV)
