@@ -384,16 +384,17 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
             those that have ended.
     """
     try:
-        backend = current.active()
         if timeout is not None and (timeout.__class__ not in _NUMBERS or not timeout >= 0):
             _check_timeout("get", timeout)
         if isinstance(refs, ObjectRef):
-            return backend.get((refs,), timeout)[0]
+            return current.of_refs().get((refs,), timeout)[0]
         if isinstance(refs, list | tuple):
             kinds = set(map(type, refs))
-            if kinds != _JUST_REFS and kinds:
+            if kinds != _JUST_REFS:
+                if not kinds:
+                    return []
                 _check_refs("get", refs, kinds)
-            return backend.get(refs, timeout)
+            return current.of_refs().get(refs, timeout)
         return _get_other(refs)
     except BaseException as error:
         shown = error
@@ -503,7 +504,7 @@ def wait(
     if num_returns > 0 and len(refs) > _WAIT_FEW and refs.__class__ is list:
         # What is ready is looked for first: the checks below look at every ref, and a loop that waits for one after another would pay for
         # them a thousand times (5 µs a turn instead of 290 at 1,000 refs, when the first is ready). A mistake in the list is found as soon as there is to wait.
-        split = current.active().split_ready(refs, num_returns)
+        split = current.of_refs().split_ready(refs, num_returns)
         if split is not None:
             return split
     kinds = set(map(type, refs))
@@ -519,7 +520,7 @@ def wait(
         raise ValueError(f"wait(): num_returns={num_returns} is more than the {len(refs)} refs given")
     if len({ref._id for ref in refs}) != len(refs):
         raise ValueError(f"wait() needs unique refs: {_first_repeated(refs)!r} is in the list more than once")
-    return current.active().wait(refs, num_returns, timeout, fetch_local=fetch_local)
+    return current.of_refs().wait(refs, num_returns, timeout, fetch_local=fetch_local)
 
 
 def _first_repeated(refs: Sequence[Any]) -> Any:
@@ -558,7 +559,7 @@ def _wait_mixed(refs: Sequence[Any], num_returns: int, timeout: float | None, ki
     import time
 
     deadline_s = None if timeout is None else time.monotonic() + timeout
-    backend = current.active()
+    backend = current.of_refs()
     with _blocked(backend):
         for _ in range(num_returns):
             if not arrived.acquire(timeout=None if deadline_s is None else max(0.0, deadline_s - time.monotonic())):
@@ -592,7 +593,7 @@ def cancel(ref: ObjectRef[Any] | ObjectRefGenerator[Any], *, force: bool = False
     if not isinstance(target, ObjectRef):
         hint = "; an actor is ended by skate.kill(actor)" if isinstance(target, ActorHandle) else ""
         raise TypeError(f"cancel() takes an ObjectRef or an ObjectRefGenerator, not {type(target).__name__}{hint}")
-    current.active().cancel(target, force=force, recursive=recursive)
+    current.of_refs().cancel(target, force=force, recursive=recursive)
 
 
 def free(refs: ObjectRef[Any] | Sequence[ObjectRef[Any]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -62,6 +62,23 @@ def test_refs_and_handles_of_an_earlier_session_are_refused(address: str) -> Non
     with pytest.raises(Exception, match=r"session|initialised|shut down"):
         skate.get(counter.add.remote())
     assert skate.get(square.remote(3)) == 9
+
+
+@pytest.mark.parametrize(
+    "use",
+    [skate.get, lambda ref: skate.get([ref]), lambda ref: skate.wait([ref]), skate.cancel],
+    ids=["get", "get_list", "wait", "cancel"],
+)
+def test_refs_of_an_ended_session_start_no_engine(address: str, use: Callable[[Any], Any]) -> None:
+    skate.init(address=address, num_cpus=1)
+    ref = square.remote(3)
+    assert skate.get(ref) == 9
+    skate.shutdown()
+    with pytest.raises(ValueError, match="belongs to a session that has ended"):
+        use(ref)
+    assert not skate.is_initialized()
+    assert skate.get([]) == []
+    assert not skate.is_initialized()
 
 
 def test_init_twice(address: str) -> None:

@@ -263,6 +263,10 @@ class FakeEngine:
         assert self.backend is not None
         return self.backend
 
+    def of_refs(self) -> FakeBackend:
+        assert self.backend is not None
+        return self.backend
+
     def peek(self) -> FakeBackend | None:
         return self.backend
 
@@ -279,7 +283,7 @@ class FakeEngine:
 def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
     """The public API on a fake backend; nothing is started yet."""
     fake = FakeEngine()
-    for name in ("active", "peek", "start", "stop"):
+    for name in ("active", "of_refs", "peek", "start", "stop"):
         monkeypatch.setattr(current, name, getattr(fake, name))
     yield fake
 

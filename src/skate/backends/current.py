@@ -1,6 +1,6 @@
 """The backend of this process: started by `init` or by the first call that needs one; given by the engine in a worker.
 
-`active` stands on the path of every call: after the first it is one global read.
+`active` and `of_refs` stand on the path of every call: after the first they are one global read.
 """
 
 from __future__ import annotations
@@ -25,6 +25,19 @@ _lock = threading.RLock()
 def active() -> Backend:
     """The backend; started with the defaults when there is none."""
     return _backend if _backend is not None else start(InitOptions(), reuse=True)
+
+
+def of_refs() -> Backend:
+    """The backend that made the refs somebody holds. Without a session their own has ended: none is started for them.
+
+    Raises:
+        ValueError: There is no session.
+    """
+    if _backend is None:
+        raise ValueError(
+            "this ObjectRef belongs to a session that has ended: get what you need before skate.shutdown(), or make the value again"
+        )
+    return _backend
 
 
 def peek() -> Backend | None:
