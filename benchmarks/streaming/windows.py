@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-from benchmarks.streaming.answer import digest, hand_in
+from benchmarks.streaming.answer import digest, hand_in, timed_again
 from benchmarks.streaming.data import WINDOW_S
 
 DELAY_S = 3.0
@@ -119,7 +119,8 @@ def main() -> None:
     answer = list(SIDES[side](path))
     seconds = time.perf_counter() - started
     events = sum(row[2] for row in answer)
-    hand_in(side=side, seconds=seconds, events=events, events_per_s=events / seconds, answer=digest(answer))
+    again_s = timed_again(lambda: SIDES[side](path), side)
+    hand_in(side=side, seconds=seconds, again_s=again_s, events=events, events_per_s=events / seconds, answer=digest(answer))
 
 
 if __name__ == "__main__":

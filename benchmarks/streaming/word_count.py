@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from typing import Any
 
-from benchmarks.streaming.answer import digest, hand_in
+from benchmarks.streaming.answer import digest, hand_in, timed_again
 
 BLOCK_BYTES = 1 << 18
 
@@ -170,7 +170,10 @@ def main() -> None:
     answer = SIDES[side](paths)
     seconds = time.perf_counter() - started
     size_mb = sum(map(os.path.getsize, paths)) / 1e6
-    hand_in(side=side, seconds=seconds, mb_per_s=size_mb / seconds, answer=digest(item for item in answer if item[0]))
+    again_s = timed_again(lambda: SIDES[side](paths), side)
+    hand_in(
+        side=side, seconds=seconds, again_s=again_s, mb_per_s=size_mb / seconds, answer=digest(item for item in answer if item[0])
+    )
 
 
 if __name__ == "__main__":

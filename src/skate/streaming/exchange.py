@@ -96,7 +96,7 @@ class Exchange:
 
     def _drain(self, origin: str = "") -> None:
         if self.combiner is not None:
-            for place, partial in enumerate(self.combiner.drain(self.partitioner.__getitem__, self.places)):
+            for place, partial in enumerate(self.combiner.drain(self.partitioner)):
                 if partial is not None:
                     self.outbox.append((place, partial))
             return

@@ -76,16 +76,22 @@ class Plan:
         return [(stage.id, index) for stage in self.stages if stage.source is not None for index in range(stage.parallelism)]
 
 
-def modules_of(sinks: Sequence[Node]) -> list[str]:
-    """What the workers of these sinks import: the parts of this package, and what the parts name as slow to import."""
+def nodes_of(sinks: Sequence[Node]) -> list[Node]:
+    """The nodes that feed these sinks, and they themselves."""
+    found: dict[int, Node] = {}
+    left = list(sinks)
+    while left:
+        node = left.pop()
+        if id(node) not in found:
+            found[id(node)] = node
+            left += [upstream for upstream, _, _ in node.inputs]
+    return list(found.values())
+
+
+def modules_of(nodes: Sequence[Node]) -> list[str]:
+    """What the workers of these nodes import: the parts of this package, and what the parts name as slow to import."""
     modules: set[str] = set()
-    nodes, seen = list(sinks), set[int]()
-    while nodes:
-        node = nodes.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        nodes += [upstream for upstream, _, _ in node.inputs]
+    for node in nodes:
         for part in (node.operator, node.source):
             if part is not None:
                 own = type(part).__module__

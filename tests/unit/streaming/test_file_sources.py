@@ -7,11 +7,13 @@ import gzip
 import json
 import lzma
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from skate.streaming import RecordError, Stream, TextSink
+from skate.streaming.sources import text_files
 from skate.streaming.sources.csv_files import CsvFiles, row_of
 from skate.streaming.sources.parquet_files import ParquetFiles
 from skate.streaming.sources.splits import SplitReader
@@ -29,10 +31,12 @@ LINES = [f"line {i} " + "x" * (i % 37) for i in range(500)]
     parallelism=st.integers(1, 3),
     interrupt_after=st.one_of(st.none(), st.integers(1, 3)),
     has_last_end=st.booleans(),
+    line_bytes=st.integers(1, 20),
 )
 def test_every_line_is_read_once_wherever_splits_and_recoveries_fall(
     tmp_path_factory: pytest.TempPathFactory,
     lines: list[str], split_bytes: int, batch_bytes: int, parallelism: int, interrupt_after: int | None, has_last_end: bool,
+    line_bytes: int,
 ) -> None:  # fmt: skip
     path = tmp_path_factory.mktemp("text") / "a.txt"
     text = "\n".join(lines) + ("\n" if has_last_end and lines else "")
@@ -41,7 +45,21 @@ def test_every_line_is_read_once_wherever_splits_and_recoveries_fall(
     if not expected[-1]:
         expected.pop()
     source = TextFiles(path, split_bytes=split_bytes, batch_bytes=batch_bytes)
-    assert sorted(read_all(source, parallelism, interrupt_after=interrupt_after)) == sorted(expected)
+    with mock.patch.object(text_files, "LINE_BYTES", line_bytes):
+        assert sorted(read_all(source, parallelism, interrupt_after=interrupt_after)) == sorted(expected)
+
+
+def test_a_split_is_read_little_beyond_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("a line of text\n" * 20_000)
+    source = TextFiles(path, blocks=True, split_bytes=20_000, batch_bytes=1 << 18)
+    reader = source.open(source.splits()[1], None)
+    batch = reader.read()
+    assert batch is not None
+    assert reader.is_done
+    assert 19_900 < len(batch.values[0]) < 20_100
+    assert reader.file.tell() < 2 * 20_000 + text_files.LINE_BYTES + 1  # type: ignore[attr-defined]
+    reader.close()
 
 
 def test_a_split_without_lines_does_not_end_the_reading(tmp_path: Path) -> None:

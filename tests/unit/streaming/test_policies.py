@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -362,3 +364,14 @@ def test_what_is_missing_is_named() -> None:
         stream.key_by().window(Tumbling(1)).to_list()
     with pytest.raises(AttributeError, match="a Stream has no method 'frobnicate'"):
         stream.frobnicate()
+
+
+def test_words_of_blocks_are_counted_without_pandas() -> None:
+    # `pyarrow.array` imports pandas at its first call: 0.16 s in each worker.
+    code = (
+        "import sys\n"
+        "from skate.streaming.operators.word_count import count_blocks\n"
+        "print(sorted(count_blocks([b'a b\\n', 'b  c', b'', b'\\xff b']).rows()), 'pandas' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[('a', 1), ('b', 3), ('c', 1), ('\ufffd', 1)] False"

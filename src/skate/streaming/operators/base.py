@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from skate.blocks.partition import Partitioner
 from skate.streaming.batch import Batch, Partial
 from skate.streaming.errors import RecordError, show
 
@@ -139,8 +140,8 @@ class Combiner:
         """How many entries are held."""
         raise NotImplementedError
 
-    def drain(self, place_of: Callable[[Any], int], places: int) -> list[Partial | None]:
-        """What was aggregated, by place; nothing is held after."""
+    def drain(self, partitioner: Partitioner) -> list[Partial | None]:
+        """What was aggregated, for each of the partitioner's places; nothing is held after."""
         raise NotImplementedError
 
     def snapshot(self) -> Any:

@@ -7,10 +7,11 @@ every key that a batch changed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import compress
 from typing import Any
 
+from skate.blocks.partition import Partitioner
 from skate.streaming.aggregates import Aggregate, Count, add_counts
 from skate.streaming.batch import Batch, Partial
 from skate.streaming.operators.base import FAIL, Combiner, Emit, Operator, Owns
@@ -114,14 +115,15 @@ class _KeyCombiner(Combiner):
     def size(self) -> int:
         return len(self.state)
 
-    def drain(self, place_of: Callable[[Any], int], places: int) -> list[Partial | None]:
+    def drain(self, partitioner: Partitioner) -> list[Partial | None]:
         state, records = self.state, self.records
         self.state, self.records = (Counter() if type(self.aggregate) is Count else {}), 0
+        places = partitioner.places
         if not state:
             return [None] * places
         if places == 1:
             return [Partial(dict(state), records)]
-        owners = list(map(place_of, state))
+        owners = partitioner.places_of(state)
         parts = [dict(compress(state.items(), map(place.__eq__, owners))) for place in range(places)]
         return [Partial(part, records // places) if part else None for part in parts]
 

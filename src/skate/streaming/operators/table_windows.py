@@ -7,9 +7,10 @@ record; results are dicts: the key's columns, `start_s`, `end_s`, and one column
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from skate.blocks.partition import Partitioner
 from skate.streaming.batch import NEVER, Batch, Partial
 from skate.streaming.operators.base import Combiner, Emit, Operator, Owns
 from skate.streaming.operators.event_time import EventTime
@@ -198,12 +199,12 @@ class _TableCombiner(Combiner):
     def size(self) -> int:
         return sum(frame.height for frame in self.frames)
 
-    def drain(self, place_of: Callable[[Any], int], places: int) -> list[Partial | None]:
+    def drain(self, partitioner: Partitioner) -> list[Partial | None]:
         if not self.frames:
-            return [None] * places
+            return [None] * partitioner.places
         frame, records = self.operator.added_up(self.frames), self.records
         self.frames, self.records = [], 0
-        return split_by_place(frame, self.operator.keys, places, records)
+        return split_by_place(frame, self.operator.keys, partitioner.places, records)
 
 
 def _nothing(record: Any) -> float:

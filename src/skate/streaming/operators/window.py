@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from skate.blocks.partition import Partitioner
 from skate.streaming.aggregates import Aggregate, Count, add_counts
 from skate.streaming.batch import NEVER, Batch, Partial
 from skate.streaming.operators.base import FAIL, LATE, Combiner, Emit, Operator, Owns
@@ -294,13 +295,14 @@ class _WindowCombiner(Combiner):
     def size(self) -> int:
         return sum(map(len, self.spans.values()))
 
-    def drain(self, place_of: Callable[[Any], int], places: int) -> list[Partial | None]:
+    def drain(self, partitioner: Partitioner) -> list[Partial | None]:
         spans, records = self.spans, self.records
         self.spans, self.records = {}, 0
+        places = partitioner.places
         parts: list[dict[Span, dict[Any, Any]]] = [{} for _ in range(places)]
         for span, state in spans.items():
-            for key, value in state.items():
-                parts[place_of(key)].setdefault(span, {})[key] = value
+            for (key, value), place in zip(state.items(), partitioner.places_of(state), strict=True):
+                parts[place].setdefault(span, {})[key] = value
         return [Partial(part, records // places) if part else None for part in parts]
 
 

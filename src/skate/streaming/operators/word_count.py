@@ -8,14 +8,18 @@ replaced by U+FFFD.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
+from skate.blocks.partition import Partitioner
 from skate.streaming.batch import Batch, Partial
 from skate.streaming.operators.base import Combiner, Emit, Operator, Owns
 from skate.streaming.operators.reduce import OUTPUT_RECORDS
 
 FRAMES_MAX = 16  # Added up when there are so many.
+ROWS_MAX = 400_000  # As many at the most, too: the same words again must not look like entries enough to be sent on.
 COUNTED_BYTES = 4_000_000
 HASH_SEED = 20180601
 
@@ -99,19 +103,19 @@ class _WordCombiner(Combiner):
         if self.blocks:
             self.frames.append(count_blocks(self.blocks))
             self.blocks, self.blocks_bytes = [], 0
-        if len(self.frames) >= FRAMES_MAX:
+        if len(self.frames) >= FRAMES_MAX or (len(self.frames) > 1 and self.size() >= ROWS_MAX):
             self.frames = [_sum(self.frames)]
 
     def size(self) -> int:
         return sum(frame.height for frame in self.frames)
 
-    def drain(self, place_of: Callable[[Any], int], places: int) -> list[Partial | None]:
+    def drain(self, partitioner: Partitioner) -> list[Partial | None]:
         self._count()
         if not self.frames:
-            return [None] * places
+            return [None] * partitioner.places
         frame, records = _sum(self.frames), self.records
         self.frames, self.records = [], 0
-        return split_by_place(frame, ["word"], places, records)
+        return split_by_place(frame, ["word"], partitioner.places, records)
 
     def snapshot(self) -> Any:
         self._count()
@@ -137,17 +141,30 @@ def _bytes_of(frames: Sequence[Any]) -> bytes:
 def count_blocks(blocks: Sequence[bytes | str]) -> Any:
     """A frame (word, count) of the words of some blocks."""
     import polars as pl
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     data = [block.encode() if isinstance(block, str) else block for block in blocks]
     try:
-        text = pa.array(data, pa.large_binary()).cast(pa.large_utf8())
-    except pa.ArrowInvalid:
-        text = pa.array([block.decode("utf-8", "replace") for block in data], pa.large_utf8())
+        text = _text_array(data)
+    except ValueError:
+        text = _text_array([block.decode("utf-8", "replace").encode() for block in data])
     counts = pc.value_counts(pc.ascii_split_whitespace(text).flatten())
     frame = pl.DataFrame({"word": pl.from_arrow(counts.field(0)), "count": pl.from_arrow(counts.field(1))})
     return frame.filter(pl.col("word") != "")
+
+
+def _text_array(blocks: Sequence[bytes]) -> Any:
+    """An Arrow array of large strings. Not by `pyarrow.array`, which imports pandas at its first call (0.16 s of each worker's start).
+
+    Raises:
+        pyarrow.ArrowInvalid: Some bytes are not UTF-8.
+    """
+    import pyarrow as pa
+
+    offsets = array("q", accumulate(map(len, blocks), initial=0))
+    text = pa.Array.from_buffers(pa.large_utf8(), len(blocks), [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(blocks))])
+    text.validate(full=True)
+    return text
 
 
 def place_expression(keys: Sequence[str], places: int) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 from skate.streaming.batch import Batch
 
-BATCH_BYTES = 256 * 1024
+BATCH_BYTES = 64 * 1024  # What is made of it should fit a cache: lines of 256 kB took a word count 18 % longer.
 BATCH_RECORDS = 4096
 
 

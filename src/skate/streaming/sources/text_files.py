@@ -16,7 +16,9 @@ from skate.streaming.batch import Batch
 from skate.streaming.sources.base import BATCH_BYTES, Reader, Source, Split
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
-SPLIT_BYTES = 8 * 1024 * 1024
+SPLIT_BYTES = 2 * 1024 * 1024  # The less, the more evenly subtasks share what there is to read.
+BLOCK_BYTES = 256 * 1024  # Columnar kernels would rather have more at once.
+LINE_BYTES = 4096  # Read beyond the end of a split, for the line that goes over it.
 
 
 class TextFiles(Source):
@@ -31,7 +33,7 @@ class TextFiles(Source):
         encoding: str = "utf-8",
         errors: str = "replace",
         split_bytes: int = SPLIT_BYTES,
-        batch_bytes: int = BATCH_BYTES,
+        batch_bytes: int | None = None,
     ) -> None:
         """`blocks`: records are blocks of whole lines, as bytes, for functions that take many lines at once."""
         names = [paths] if isinstance(paths, str | Path) else list(paths)
@@ -40,7 +42,7 @@ class TextFiles(Source):
         self.encoding = encoding
         self.errors = errors
         self.split_bytes = split_bytes
-        self.batch_bytes = batch_bytes
+        self.batch_bytes = batch_bytes or (BLOCK_BYTES if blocks else BATCH_BYTES)
         self.grows = watch
         self.is_bounded = not watch
         self.label = os.path.basename(self.paths[0]) + (f" and {len(self.paths) - 1} more" if len(self.paths) > 1 else "")
@@ -146,7 +148,7 @@ class _LineReader(Reader):
     def read(self) -> Batch | None:
         if self.is_done:
             return None
-        block = self.file.read(self.source.batch_bytes)
+        block = self.file.read(self._wanted())
         data = self.rest + block
         end = data.rfind(b"\n") + 1
         if self.stop is not None and self.position + len(data) >= self.stop:
@@ -167,6 +169,13 @@ class _LineReader(Reader):
             return None if self.source.grows else self.read()
         self.rest = data[end:]
         return self._batch(data, end)
+
+    def _wanted(self) -> int:
+        """How many bytes to read: no more than this split needs, if the line over its end is not long."""
+        if self.stop is None:
+            return self.source.batch_bytes
+        left = max(self.stop - self.position - len(self.rest), 0)
+        return min(self.source.batch_bytes, left + LINE_BYTES)
 
     def _batch(self, data: bytes, end: int) -> Batch:
         start = self.position
