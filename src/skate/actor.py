@@ -91,6 +91,7 @@ class ClassTable:
 def _table_of(cls: type, options: Mapping[str, Any]) -> ClassTable:
     methods: dict[str, MethodEntry] = {}
     groups = tuple(groups_of(options))
+    defaults = {"enable_task_events": False} if options.get("enable_task_events") is False else {}
     for base in cls.__mro__[:-1]:
         for name, value in vars(base).items():
             if name in methods or name in _NOT_METHODS or isinstance(value, type | property):
@@ -107,7 +108,7 @@ def _table_of(cls: type, options: Mapping[str, Any]) -> ClassTable:
                 )
             signature = signature_of(function, skip_first=not isinstance(value, staticmethod))
             kind = "generator" if is_generator(function) else "wrapped" if hasattr(function, "__wrapped__") else ""
-            methods[name] = MethodEntry(name, signature, settings, kind)
+            methods[name] = MethodEntry(name, signature, {**defaults, **settings}, kind)
     return ClassTable(cls.__name__, methods, groups)
 
 
@@ -185,6 +186,7 @@ def method(*args: Any, **options: Any) -> Any:
         concurrency_group: Which of the class's `concurrency_groups` runs it.
         max_task_retries: How often a call is tried again when the actor died meanwhile and was restarted; overrides the actor's.
         retry_exceptions: True, or exception classes after which a call is tried again.
+        enable_task_events: False leaves calls that do not fail out of timeline, state and web UI: for those that only wait.
 
     Raises:
         ValueError, TypeError: An option that does not exist, or a value that makes no sense.

@@ -353,6 +353,7 @@ def task_spec(
         retry_exceptions=_retried(options),
         max_calls=max_calls,
         backpressure=_or(options.get("_generator_backpressure_num_objects"), -1),
+        is_recorded=_or(options.get("enable_task_events"), True),
     )
 
 
@@ -397,6 +398,7 @@ def method_spec(name: str, num_returns: int, options: Mapping[str, Any]) -> Meth
         concurrency_group=options.get("concurrency_group") or "",
         backpressure=_or(options.get("_generator_backpressure_num_objects"), -1),
         call_name=options.get("name") or "",
+        is_recorded=_or(options.get("enable_task_events"), True),
     )
 
 

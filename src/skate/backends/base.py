@@ -44,6 +44,7 @@ class TaskSpec(NamedTuple):
     retry_exceptions: bool | tuple[type[BaseException], ...] = False
     max_calls: int = 0
     backpressure: int = -1  # items a generator may run ahead of its consumer; -1: no limit
+    is_recorded: bool = True  # in timeline, state and web UI; what fails is recorded in any case
 
 
 class MethodSpec(NamedTuple):
@@ -56,6 +57,7 @@ class MethodSpec(NamedTuple):
     concurrency_group: str = ""
     backpressure: int = -1
     call_name: str = ""  # `.options(name=…)` of one call
+    is_recorded: bool = True
 
 
 class ActorClassSpec(NamedTuple):

@@ -121,6 +121,7 @@ class LocalBackend:
         template = m.Template(
             0, spec.name, value, definition.digest if holder is None else holder._id, "", spec.num_returns, bool(spec.retry_exceptions),
             spec.max_calls, spec.max_calls == 1, "", spec.backpressure, definition.code_digest, _retry_types(spec.retry_exceptions),
+            spec.is_recorded,
         )  # fmt: skip
         with self.client.lock:
             queue = self.client.submission.queue_for(request, self._slots_max(units))
@@ -268,6 +269,7 @@ class LocalBackend:
         template = m.Template(
             0, spec.call_name or f"{connection.class_name}.{spec.name}", None, b"", spec.name, spec.num_returns,
             bool(spec.retry_exceptions), 0, False, spec.concurrency_group, spec.backpressure, b"", _retry_types(spec.retry_exceptions),
+            spec.is_recorded,
         )  # fmt: skip
         retries = connection.max_task_retries if spec.max_task_retries is None else spec.max_task_retries
         token = MethodToken(connection, template, retries, retries_errors=bool(spec.retry_exceptions))

@@ -117,6 +117,8 @@ class RayBackend:
             options["retry_exceptions"] = _retried(spec.retry_exceptions)
         if spec.backpressure > 0:
             options["_generator_backpressure_num_objects"] = spec.backpressure
+        if not spec.is_recorded:
+            options["enable_task_events"] = False
         with warnings.catch_warnings():  # "dynamic" is on its way out of Ray; ours is what Ray's programs write.
             warnings.simplefilter("ignore")
             token = TaskToken(spec, body, self._ray.remote(**options)(body))
@@ -253,6 +255,8 @@ class RayBackend:
             options["name"] = spec.call_name
         if spec.backpressure > 0:
             options["_generator_backpressure_num_objects"] = spec.backpressure
+        if not spec.is_recorded:
+            options["enable_task_events"] = False
         method = getattr(self._handle(actor_id), spec.name)
         return MethodToken(actor_id, spec, method if options == {"num_returns": 1} else method.options(**options))
 

@@ -106,6 +106,7 @@ class Worker:
 
     # ---------------------------------------------------------------- control thread
 
+    @skate.method(enable_task_events=False)  # It waits beside the work, which would not be seen behind it in a timeline.
     def next_report(self, timeout_s: float) -> list[tuple[Any, ...]]:
         """What there is to report; waits for it."""
         reports = []

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import skate
 from skate.train import context, hosts
 from skate.train.errors import GroupStopped
 
@@ -79,6 +80,7 @@ class TrainWorker:
                 session.wake()
                 self._idle.set()
 
+    @skate.method(enable_task_events=False)  # It waits beside the loop, which would not be seen behind it in a timeline.
     def poll(self, timeout_s: float) -> list[Row]:
         """The reports since the last poll; waits for one."""
         session = self._session

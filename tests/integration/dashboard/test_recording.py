@@ -135,6 +135,53 @@ def test_recording_can_be_turned_off(runs: Path, monkeypatch: pytest.MonkeyPatch
     assert list(runs.iterdir()) == []
 
 
+def test_calls_without_task_events_leave_no_rows_unless_they_fail(runs: Path) -> None:
+    skate.init(num_cpus=1)
+
+    @skate.remote(concurrency_groups={"waiting": 1})
+    class Station:
+        @skate.method(enable_task_events=False, concurrency_group="waiting")
+        def wait(self, seconds: float) -> None:
+            time.sleep(seconds)
+            if not seconds:
+                raise ValueError("no time")
+
+        def work(self) -> int:
+            return 1
+
+    @skate.remote
+    class Silent:
+        def work(self) -> int:
+            return 1
+
+        @skate.method(enable_task_events=True)
+        def talk(self) -> int:
+            return 1
+
+    @skate.remote(enable_task_events=False)
+    def quiet() -> int:
+        return 1
+
+    station = Station.remote()
+    waited = station.wait.remote(0.7)  # Long enough for a row of what runs still.
+    assert skate.get(station.work.remote()) == 1
+    skate.get(waited)
+    with pytest.raises(ValueError, match="no time"):
+        skate.get(station.wait.remote(0.0))
+    silent = Silent.options(enable_task_events=False).remote()
+    assert skate.get([silent.work.remote(), silent.talk.remote(), quiet.remote()]) == [1, 1, 1]
+    assert skate.get(quiet.options(enable_task_events=True, name="heard").remote()) == 1
+    skate.shutdown()
+    run, rows = wait_for_rows(runs, lambda rows: any(row.kind == f.TASK for row in rows))
+    seen = [(run.names[row.name], row.state & f.STATE_MASK) for row in rows if row.kind in (f.TASK, f.ACTOR_CALL)]
+    assert sorted(seen) == [
+        ("Silent.talk", f.FINISHED),
+        ("Station.wait", f.FAILED),
+        ("Station.work", f.FINISHED),
+        ("heard", f.FINISHED),
+    ]
+
+
 def test_a_wrong_report_says_what_to_write() -> None:
     with pytest.raises(TypeError, match="numbers by name"):
         skate.report(3.0)  # type: ignore[arg-type]

@@ -630,6 +630,7 @@ class Template(Message, tag=180):
     backpressure: int  # items a generator may run ahead; -1: no limit
     code_digest: bytes = b""  # of a function that is pickled by name: tells a worker that its module is older than the driver's
     retry_types: bytes = b""  # pickled tuple of exception types to retry; b"": all, when `retry_exceptions`
+    is_recorded: bool = True  # Calls that do not fail have rows of task events.
 
 
 class Call(msgspec.Struct, array_like=True, gc=False):

@@ -153,7 +153,7 @@ class Control:
         had_rows = trail.is_waiting
         before_us = time.time_ns() // 1000 - int(EVENTS_TICK_S * 1e6)
         for call in running:
-            if not call.is_reported and 0 < call.start_us <= before_us:
+            if not call.is_reported and 0 < call.start_us <= before_us and call.bound.template.is_recorded:
                 call.is_reported = True
                 trail.rows.append(
                     run_format.pack_row(

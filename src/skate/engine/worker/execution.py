@@ -106,29 +106,34 @@ class Executor:
         running.bound.is_quick = outcome.duration_us < QUICK_US
         trail = runtime.trail
         bound = running.bound
-        name = bound.name_number
-        if not name:
-            name = bound.name_number = trail.name(bound.template.name)
         rows = trail.rows
-        owner, number = _owner_and_number(call.task)
-        if outcome.duration_us <= _DURATION_MAX:  # 0.4 µs, written out.
-            rows.append(
-                _pack_row(
-                    self.event_kind + 1, _EVENT_STATUS[outcome.status], call.attempt, self._worker, running.start_us, name, owner, number,
-                    outcome.duration_us,
+        if bound.template.is_recorded or outcome.status == FAILED:
+            name = bound.name_number
+            if not name:
+                name = bound.name_number = trail.name(bound.template.name)
+            owner, number = _owner_and_number(call.task)
+            if outcome.duration_us <= _DURATION_MAX:  # 0.4 µs, written out.
+                rows.append(
+                    _pack_row(
+                        self.event_kind + 1, _EVENT_STATUS[outcome.status], call.attempt, self._worker, running.start_us, name, owner,
+                        number, outcome.duration_us,
+                    )
+                )  # fmt: skip
+            else:
+                rows.append(
+                    run_format.pack_row(
+                        self.event_kind + 1, _EVENT_STATUS[outcome.status], call.attempt, self._worker, running.start_us, name, owner,
+                        number, outcome.duration_us,
+                    )
+                )  # fmt: skip
+            if error_row and outcome.status == FAILED:
+                trail.error(
+                    call.task,
+                    call.attempt,
+                    bound.template.name,
+                    error_row,
+                    lambda: self._error_detail(running, outcome, error_row),
                 )
-            )  # fmt: skip
-        else:
-            rows.append(
-                run_format.pack_row(
-                    self.event_kind + 1, _EVENT_STATUS[outcome.status], call.attempt, self._worker, running.start_us, name, owner, number,
-                    outcome.duration_us,
-                )
-            )  # fmt: skip
-        if error_row and outcome.status == FAILED:
-            trail.error(
-                call.task, call.attempt, bound.template.name, error_row, lambda: self._error_detail(running, outcome, error_row)
-            )
         running.link.results.add(outcome, end_ns)
         if len(rows) >= ROWS_MAX:
             trail.flush()
@@ -164,7 +169,7 @@ class Executor:
                 args: tuple[Any, ...] = ()
                 kwargs: dict[str, Any] = {}
             else:
-                if call.refs is not None or len(call.args) > _NOTED_BYTES:
+                if (call.refs is not None or len(call.args) > _NOTED_BYTES) and bound.template.is_recorded:
                     self._note_arguments(call)
                 args, kwargs = arguments.unpack_arguments(self._client, call, bound.template.name)
             if runtime.interrupts.target is not None and is_main and runtime.interrupts.take(call.task):
