@@ -189,14 +189,28 @@ def write_training_run(run: FakeRun, tasks: int = 50_000, lanes: int = 8, seed: 
     stages = [
         {"id": i, "name": name, "parallelism": 2, "records_in": 1000 * rate, "records_out": 900 * rate, "records_per_s": rate,
          "backpressure": pressure, "watermark_s": run.start_us / 1e6 + 30 if i else None, "late": 0, "skipped": 0, "state_keys": 5000 * (i == 2)}
-        for i, (name, rate, pressure) in enumerate([("read", 12_000, 0.1), ("split", 90_000, 0.62), ("count", 90_000, 0.05), ("sink", 300, 0.0)])
+        for i, (name, rate, pressure) in enumerate([
+            ("text files(articles) → flat_map(split)", 12_000, 0.1),
+            ("key_by", 90_000, 0.62),
+            ("count → filter(is_frequent_enough_to_be_shown) → map(f) → map(g) → map(h)", 90_000, 0.05),
+            ("sink", 300, 0.0),
+        ])
     ]  # fmt: skip
     edges = [{"from": 0, "to": 1, "how": "forward"}, {"from": 1, "to": 2, "how": "hash"}, {"from": 2, "to": 3, "how": "forward"}]
     run.document(
         end * 0.5,
         "stream",
         "wordcount",
-        {"state": "running", "name": "wordcount", "stages": stages, "edges": edges, "progress": 0.4},
+        {
+            "state": "running",
+            "name": "wordcount",
+            "stages": stages,
+            "edges": edges,
+            "progress": 0.4,
+            "elapsed_s": 30.25,
+            "snapshot_failures": 0,
+            "snapshots": [{"number": 7, "size_bytes": 15_900, "epoch_s": 1.005, "at_s": run.start_us / 1e6 + 9}],
+        },
     )
     trials = [{"config": {"lr": 10 ** dice.uniform(-5, -2), "gamma": dice.uniform(0.9, 0.999), "layers": dice.randint(1, 4)}, "value": dice.random()} for _ in range(40)]  # fmt: skip
     run.document(end * 0.6, "tune", "search", {"metric": "value", "mode": "max", "trials": trials})

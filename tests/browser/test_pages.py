@@ -45,6 +45,26 @@ def test_page_shows_what_the_run_file_tells(tab: Tab, page: str) -> None:
         tab.text_until(wanted)
 
 
+def test_a_dataflow_stays_in_its_boxes_and_tells_units(tab: Tab) -> None:
+    tab.go("page-stream")
+    tab.text_until("flat_map(split)")
+    overflowing = tab.ask("""[...document.querySelectorAll('.graph rect')].flatMap((box, i) => {
+        const texts = [...document.querySelectorAll('.graph svg > text')].filter((t) => {
+            const b = box.getBBox(), r = t.getBBox(); return r.x > b.x && r.x < b.x + b.width && r.y > b.y && r.y < b.y + b.height; });
+        const b = box.getBBox();
+        return texts.filter((t) => { const r = t.getBBox(); return r.x + r.width > b.x + b.width + 1 || r.y + r.height > b.y + b.height + 1; })
+                    .map((t) => t.textContent); })""")
+    assert overflowing == []
+    assert "… 2 more" in tab.ask("document.querySelector('.graph').textContent")
+    table = tab.ask("document.querySelector('.doc-section[data-type=table]').textContent")
+    assert "size_bytes" not in table
+    assert "15.9 kB" in table
+    assert "1.005 s" in table
+    facts = tab.ask("document.querySelector('.doc-section[data-type=stats]').innerText")
+    assert "elapsed\n30.25 s" in facts.replace("\n\n", "\n")
+    assert "snapshot failures" in facts
+
+
 def test_token_leaves_the_address(tab: Tab, ui: Ui) -> None:
     assert tab.ask("location.href").startswith(ui.origin)
     assert "token" not in tab.ask("location.href")

@@ -110,7 +110,7 @@ class Reporter:
     def _progress(self, figures: Figures) -> float | None:
         """How much of bounded inputs has been read, in [0, 1]; None if not known."""
         sources = [stage for stage in self.plan.stages if stage.source is not None]
-        if not all(stage.source is not None and stage.source.is_bounded for stage in sources):
+        if not all(stage.source is not None and stage.source.is_bounded and not stage.source.is_live for stage in sources):
             return None
         done = total = 0
         for stage in sources:
