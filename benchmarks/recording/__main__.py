@@ -35,7 +35,7 @@ def main() -> None:
     document = {
         "command": "python -m benchmarks.recording " + " ".join(sys.argv[1:]), "commit": commit, "machine": machine(), "results": results,
     }  # fmt: skip
-    path = RESULTS / time.strftime("ui-recording-%Y%m%d-%H%M%S.json", time.gmtime())
+    path = RESULTS / f"ui-recording-{'-'.join(parts)}.json"
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(results, indent=1))
 

@@ -182,6 +182,9 @@ def _chromium(url: str) -> Iterator[Callable[[bool], None]]:
 
         def set_open(is_open: bool) -> None:
             page.goto(url if is_open else "about:blank")
+            seen = -1
+            while is_open and seen != (seen := page.evaluate("skateApp.model.n")):  # What was there before is read once.
+                time.sleep(0.5)
 
         yield set_open
 

@@ -60,6 +60,8 @@ class Cursor {
   }
 }
 
+const BUSY_PERCENT = 90;
+
 class App {
   constructor() {
     this.model = new RunModel();
@@ -86,6 +88,8 @@ class App {
     addEventListener("keydown", (e) => this.onKey(e));
     this.route();
     this.frame = this.frame.bind(this);
+    this.timer = 0;
+    this.timeline.onDirty = () => this.wake();
     requestAnimationFrame(this.frame);
     if (this.isReport) this.openReport();
     else this.connect(new URLSearchParams(location.search).get("run") || "");
@@ -365,7 +369,7 @@ class App {
       if (typeof data === "string") this.hello(JSON.parse(data));
       else {
         this.model.addPiece(data);
-        this.timeline.isDirty = true;
+        this.timeline.dirty = true;
       }
     };
     socket.onclose = () => {
@@ -504,7 +508,6 @@ class App {
   // ---------------------------------------------------------------- drawing
 
   frame(now) {
-    requestAnimationFrame(this.frame);
     const m = this.model,
       timeline = this.timeline;
     if (this.fitSoon && m.n && m.version !== this.fitVersion) {
@@ -525,6 +528,17 @@ class App {
       this.lastSlow = now;
       this.slow(now);
     }
+    // At once again while bars grow; ten times a second when none does, and when the machine has no CPU to spare for being looked at
+    // (each frame costs the browser some 2 ms besides ours). What the user does wakes us at any time.
+    const isSpared = (m.samples.get("cpu_percent")?.last ?? 0) > BUSY_PERCENT;
+    if (m.live && m.running.size && !isSpared && timeline.element.isConnected) requestAnimationFrame(this.frame);
+    else this.timer = setTimeout(() => this.wake(), 100);
+  }
+  wake() {
+    if (!this.timer) return;
+    clearTimeout(this.timer);
+    this.timer = 0;
+    requestAnimationFrame(this.frame);
   }
   slow(now) {
     const m = this.model,

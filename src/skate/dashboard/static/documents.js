@@ -113,8 +113,7 @@ const KNOWN = {
     }));
     const { stages: _, edges, snapshots, name: _n, recovery_s: recovery, started_s: started, ...plain } = d,
       stats = {};
-    for (const [k, v] of Object.entries(plain))
-      if (v !== null && v !== "" && typeof v !== "object") stats[k] = v;
+    for (const [k, v] of Object.entries(plain)) if (v !== null && v !== "" && typeof v !== "object") stats[k] = v;
     if (Number.isFinite(started)) stats.started = time(started);
     if (recovery?.length) stats["recovered in"] = recovery.map((s) => s.toFixed(2) + " s").join(", ");
     if (Number.isFinite(d.progress)) stats.progress = `${Math.round(100 * d.progress)} %`;

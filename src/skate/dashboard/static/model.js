@@ -362,8 +362,9 @@ export class RunModel {
     const lane = this.laneOf(laneId),
       end = t + duration;
     let row = -1;
-    const key = owner + ":" + number + ":" + attempt;
-    if (this.running.size || state === 0) row = this.running.get(key) ?? -1;
+    const isWatched = this.running.size > 0 || state === 0, // Most attempts are over before anybody heard of them.
+      key = isWatched ? owner + ":" + number + ":" + attempt : "";
+    if (isWatched) row = this.running.get(key) ?? -1;
     if (row < 0) {
       this.growTo(this.n + 1);
       row = this.n++;
@@ -384,7 +385,7 @@ export class RunModel {
       stats.running++;
       return;
     }
-    if (this.running.delete(key)) stats.running--;
+    if (isWatched && this.running.delete(key)) stats.running--;
     if (end > this.tmax) this.tmax = end;
     const one = this.lanes[lane];
     // What is drawn of a row lies once more here, lane by lane: drawing half a million reads memory in order (108 ms a frame without, see benchmarks/results).

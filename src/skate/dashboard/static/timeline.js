@@ -41,10 +41,20 @@ export class Timeline {
     this.canvas = h("canvas", { tabindex: 0, "aria-label": "timeline: W and S zoom, A and D move, F fits all, L follows" });
     this.tip = h("div.tip", { hidden: true });
     this.element = h("div.timeline", this.canvas, this.tip);
+    this.onDirty = null;
     this.listen();
     new ResizeObserver(() => {
       this.isDirty = true;
     }).observe(this.canvas);
+  }
+
+  // To be drawn anew, and soon. (Data that comes sets `dirty` alone: the next frame, whenever it is, will do.)
+  get isDirty() {
+    return this.dirty;
+  }
+  set isDirty(dirty) {
+    this.dirty = dirty;
+    if (dirty) this.onDirty?.();
   }
 
   // Lanes that ran something, or live; ordered by when they came.
