@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     )
     from skate.actor import get_actor as get_actor, kill as kill, method as method
     from skate.api import (
-        LoggingConfig as LoggingConfig,
         available_resources as available_resources,
         cancel as cancel,
         cluster_resources as cluster_resources,
@@ -68,6 +67,7 @@ if TYPE_CHECKING:
         shutdown as shutdown,
         wait as wait,
     )
+    from skate.backends.log_records import LoggingConfig as LoggingConfig
     from skate.generator import (
         DynamicObjectRefGenerator as DynamicObjectRefGenerator,
         ObjectRefGenerator as ObjectRefGenerator,
@@ -93,7 +93,7 @@ _MODULE_OF = {
     "ActorClassID": "_ids", "ActorID": "_ids", "FunctionID": "_ids", "JobID": "_ids", "NodeID": "_ids", "ObjectID": "_ids",
     "PlacementGroupID": "_ids", "TaskID": "_ids", "UniqueID": "_ids", "WorkerID": "_ids",
     "get_actor": "actor", "kill": "actor", "method": "actor",
-    "LoggingConfig": "api", "available_resources": "api", "cancel": "api", "cluster_resources": "api", "get": "api", "get_gpu_ids": "api",
+    "LoggingConfig": "backends.log_records", "available_resources": "api", "cancel": "api", "cluster_resources": "api", "get": "api", "get_gpu_ids": "api",
     "init": "api", "is_initialized": "api", "nodes": "api", "put": "api", "remote": "api", "shutdown": "api", "wait": "api",
     "DynamicObjectRefGenerator": "generator", "ObjectRefGenerator": "generator",
     "ObjectRef": "object_ref",

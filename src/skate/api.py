@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 __all__ = [
-    "Context", "LoggingConfig", "available_resources", "cancel", "cluster_resources", "free", "get", "get_gpu_ids", "init",
+    "Context", "available_resources", "cancel", "cluster_resources", "free", "get", "get_gpu_ids", "init",
     "is_initialized", "nodes", "put", "remote", "shutdown", "wait",
 ]  # fmt: skip
 
@@ -80,22 +80,6 @@ class Context(Mapping[str, Any]):
         from skate._cards import session_card
 
         return session_card(self.address_info)
-
-
-class LoggingConfig:
-    """Accepted for Ray's programs. It has no effect: workers write log records as the program itself has set up `logging`."""
-
-    def __init__(
-        self, encoding: str = "TEXT", log_level: str = "INFO", additional_log_standard_attrs: Sequence[str] = ()
-    ) -> None:
-        if encoding not in ("TEXT", "JSON"):
-            raise ValueError(f"LoggingConfig: encoding={encoding!r} must be 'TEXT' or 'JSON'")
-        self.encoding = encoding
-        self.log_level = log_level
-        self.additional_log_standard_attrs = list(additional_log_standard_attrs)
-
-    def __repr__(self) -> str:
-        return f"LoggingConfig(encoding={self.encoding!r}, log_level={self.log_level!r})"
 
 
 _ACCEPTED = {  # Arguments of Ray's init that have no meaning on one machine; given to the ray backend as they are.
@@ -181,7 +165,12 @@ def init(
         import warnings
 
         warnings.warn(f"init(): {', '.join(private)}: settings of a Ray cluster's processes, ignored here", stacklevel=2)
-    context = _context(current.start(options))
+    backend = current.start(options)
+    if options.log_config and others.get("configure_logging") is not False and backend.name != "ray":  # Ray does it itself.
+        from skate.backends import log_records
+
+        log_records.configure(log_records.loaded(options.log_config), backend.runtime_context)
+    context = _context(backend)
     if (
         others.get("include_dashboard")
         and context.address_info.get("session_name")
@@ -232,6 +221,13 @@ def _init_options(
         if not isinstance(runtime_env, Mapping):
             raise TypeError(f'init(): runtime_env must be a dict such as {{"env_vars": {{…}}}}, not {runtime_env!r}')
         env = dict(RuntimeEnv(**runtime_env))
+    log_config = ""
+    if others.get("logging_config") is not None:
+        from skate.backends import log_records
+
+        if not isinstance(others["logging_config"], log_records.LoggingConfig):
+            raise TypeError(f"init(): logging_config must be a skate.LoggingConfig, not {others['logging_config']!r}")
+        log_config = log_records.dumped(others["logging_config"])
     if local_mode:
         if address not in (None, "inline", "local"):
             raise ValueError(
@@ -248,6 +244,7 @@ def _init_options(
         namespace=namespace or "",
         runtime_env=env,
         log_to_driver=log_to_driver,
+        log_config=log_config,
         extra=others,
     )
 

@@ -92,6 +92,7 @@ class InitOptions(NamedTuple):
     namespace: str = ""
     runtime_env: Mapping[str, Any] = NOTHING
     log_to_driver: bool = True
+    log_config: str = ""  # how log records are written: see `log_records.dumped`
     extra: Mapping[str, Any] = NOTHING  # for the ray backend
 
 

@@ -555,6 +555,11 @@ class WorkerHooks:
         """Make the public API of this process use the worker's client."""
         backend = LocalBackend(client, session=None, runtime=runtime, env=runtime.environment.fields, import_path=list(sys.path))
         current.attach(backend)
+        config = runtime.boot.job_info.log_config
+        if config:
+            from skate.backends import log_records
+
+            log_records.configure(log_records.loaded(config), backend.runtime_context)
 
 
 def rebuild_handle(actor_id: bytes, encoded: bytes) -> Any:

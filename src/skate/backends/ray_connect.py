@@ -68,6 +68,10 @@ def connect(options: InitOptions) -> dict[str, Any]:
     if options.num_cpus is not None or options.num_gpus is not None or options.object_store_memory is not None:
         _warn_of_sizes(options)
     env = _runtime_env(options)
+    config = options.extra.get("logging_config")
+    if config is not None:
+        config = ray.LoggingConfig(config.encoding, config.log_level, config.additional_log_standard_attrs)
+        options = options._replace(extra={**options.extra, "logging_config": config})
     extra = {name: value for name, value in options.extra.items() if name in _PASSED_ON and value is not None}
     if "logging_level" not in extra:
         import logging

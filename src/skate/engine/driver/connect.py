@@ -70,6 +70,7 @@ def make_hello(
     env: str = "",
     sys_path: list[str] | None = None,
     environ: Mapping[str, str] | None = None,
+    log_config: str = "",
 ) -> m.Hello:
     """Hello of this process. `environ`: where the node's own environment is not ours."""
     main_path = sys.argv[0] if sys.argv else ""
@@ -80,6 +81,7 @@ def make_hello(
     return m.Hello(
         kind, os.getpid(), namespace, os.path.basename(main_path), "{}.{}.{}".format(*sys.version_info[:3]),
         getattr(sys.modules.get("skate"), "__version__", ""), wants_logs, main_path, sys_path or [], cwd, env, dict(environ or {}),
+        log_config,
     )  # fmt: skip
 
 

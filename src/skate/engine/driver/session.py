@@ -39,6 +39,8 @@ class Wishes(Protocol):
     @property
     def log_to_driver(self) -> bool: ...
     @property
+    def log_config(self) -> str: ...
+    @property
     def extra(self) -> Mapping[str, Any]: ...
 
 
@@ -89,7 +91,13 @@ class DriverSession:
                     return f"session {found.name!r} has ended"
 
             hello = make_hello(
-                "driver", namespace=wishes.namespace, wants_logs=wishes.log_to_driver, env=env, sys_path=path, environ=environ
+                "driver",
+                namespace=wishes.namespace,
+                wants_logs=wishes.log_to_driver,
+                env=env,
+                sys_path=path,
+                environ=environ,
+                log_config=wishes.log_config,
             )
             welcome, arena_fd = greet(channel, hello, START_WITHIN_S, on_death)
             client = Client(channel, welcome, Arena.attach(arena_fd), ref_class, is_worker=False)

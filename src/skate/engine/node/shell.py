@@ -263,7 +263,15 @@ class Shell:
         if hello.kind == DRIVER:
             client.job = client.number  # A job is its driver.
             self.job_infos[client.job] = JobInfo(
-                client.job, client.namespace, hello.job_name, hello.main_path, hello.sys_path, hello.cwd, hello.env, hello.environ
+                client.job,
+                client.namespace,
+                hello.job_name,
+                hello.main_path,
+                hello.sys_path,
+                hello.cwd,
+                hello.env,
+                hello.environ,
+                hello.log_config,
             )
         if client.pidfd < 0 and not client.is_embedding:
             client.watch_process(self.loop, lambda: self._on_client_process_exit(client))

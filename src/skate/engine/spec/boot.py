@@ -22,6 +22,7 @@ class JobInfo(msgspec.Struct):
     cwd: str = ""
     env: str = ""  # job-level runtime environment, canonical JSON
     environ: dict[str, str] = {}  # of a driver that joined; the node's own otherwise
+    log_config: str = ""  # as in Hello
 
 
 class NodeConfig(msgspec.Struct):

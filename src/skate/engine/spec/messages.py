@@ -63,6 +63,7 @@ class Hello(Message, tag=10):
     cwd: str = ""
     env: str = ""  # job-level runtime_env, as canonical JSON
     environ: dict[str, str] = {}
+    log_config: str = ""  # how workers write log records: see `backends/log_records.py`
 
 
 class Welcome(Message, tag=11):

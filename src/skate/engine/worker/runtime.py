@@ -135,7 +135,7 @@ class WorkerRuntime:
             "task_id": running.call.task if running is not None else None,
             "actor_id": host.spec.actor if host is not None else None,
             "task_name": template.name if template is not None else "",
-            "function_name": (template.method or template.name) if template is not None else "",
+            "function_name": _function_name(running.bound) if running is not None else "",
             "actor_name": host.spec.name if host is not None else "",
             "namespace": self.namespace,
             "resources": to_amounts(resources),
@@ -251,3 +251,8 @@ def exit_code_of(error: SystemExit) -> int:
     if error.code is None:
         return 0
     return error.code & 0xFF if isinstance(error.code, int) else 1
+
+
+def _function_name(bound: Bound) -> str:
+    """The method's; or the function's own, which need not be the task's name."""
+    return bound.template.method or getattr(bound.function, "__qualname__", bound.template.name)
