@@ -97,7 +97,7 @@ class PlannedStr(_Planned):
 
 
 class PlannedDt(_Planned):
-    work = "element"
+    work = "values"
 
     @staticmethod
     def fits(dtype: Any) -> bool:

@@ -2,13 +2,17 @@
 
 pandas' kernels are single-threaded but work on the blocks it holds; Polars uses all cores, and text has to be converted on the way in and
 out. So one cheap operation on a frame in memory is pandas', and a chain, a string search or a sort of strings is Polars'. Costs are
-nanoseconds a row on two cores (benchmarks/pandas/operations.py measured them, pandas 3.1, Polars 2.1); more cores only make Polars better.
+nanoseconds a row on two cores (benchmarks/pandas/operations.py measured them, pandas 3.1, Polars 2.1, on an Intel and on an AMD machine); more cores only make Polars better.
 """
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterable
 from typing import Any
+
+import pandas as pd
 
 from skate.pandas import kinds
 from skate.pandas.nodes import Aggregate, Attached, Distinct, Filter, GroupHead, Join, Slice, Sort, Source, Table, Top
@@ -18,9 +22,11 @@ from skate.pandas.settings import ROWS_MIN_DEFAULT, settings
 # From how many rows in memory on the few microseconds of planning are lost in the work, by kind of work. Chains of the later kinds gain
 # from planning, so the estimate below decides when the result is needed.
 _ROWS_PLANNED = {
-    "element": 1_000_000,  # Arithmetic, comparisons, columns: NumPy is as fast, it is only that a chain may be fused.
+    "values": sys.maxsize,  # Arithmetic, casts: NumPy is as fast, and what follows would have to be planned, too. Of planned columns only.
+    "element": 1_000_000,  # Masks and columns: it is only that the filter behind them may be fused.
     "rows": 400_000,  # Filters: below, what planning one costs shows.
-    "heavy": 100_000,  # Sorts, groups, joins.
+    "groups": 1_000_000,  # Below, pandas aggregates as fast, and 0.2 ms of planning are 5 % of it.
+    "heavy": 100_000,  # Sorts, joins.
     "text": 50_000,  # Searching in strings.
 }
 
@@ -50,9 +56,14 @@ _GIVE_BACK = {"number": 3.5, "text": 12.0}
 _PANDAS_SORT = {"text": 400.0, "float": 80.0, "time": 100.0, "other": 110.0}
 _POLARS_SORT = {"text": 180.0, "float": 300.0, "time": 90.0, "other": 130.0}
 _PANDAS_MORE_KEYS, _POLARS_MORE_KEYS = 100.0, 220.0
+_PANDAS_TEXT, _POLARS_TEXT = 25.0, 10.0  # A search in strings: from 5 for a prefix to 80 for a regular expression.
 _PANDAS_STEP, _POLARS_STEP = 5.0, 0.7  # An operation on two columns of numbers.
-_PANDAS_AGGREGATE = {"median": 50.0, "n_unique": 120.0, "std": 9.0, "var": 9.0}
-_POLARS_AGGREGATE = {"median": 60.0, "n_unique": 45.0, "std": 6.0, "var": 6.0}
+_GROUPS_MANY = 30_000
+# Finding the groups of one key; many groups (some 50,000 in 2 million rows) don't fit the caches that a few do.
+_PANDAS_GROUPS, _PANDAS_GROUPS_MANY = {"number": 14.0, "text": 20.0}, {"number": 18.0, "text": 60.0}
+_POLARS_GROUPS, _POLARS_GROUPS_MANY = {"number": 5.0, "text": 6.0}, {"number": 16.0, "text": 32.0}
+_PANDAS_AGGREGATE = {"median": 50.0, "n_unique": 120.0, "std": 7.0, "var": 7.0}
+_POLARS_AGGREGATE = {"median": 60.0, "n_unique": 45.0, "std": 9.0, "var": 9.0}
 
 
 def _size(dtype: Any) -> str:
@@ -121,17 +132,21 @@ class _Estimate:
                 keys = len(node.keys)
                 self.pandas_ns += inside[0] * (20.0 if keys == 1 else 80.0 * keys) + rows * _columns(carried, _PANDAS_TAKE)
                 self.polars_ns += inside[0] * (22.0 if keys == 1 else 110.0 * keys) + rows * _columns(needed, _POLARS_TAKE)
+            case GroupHead():
+                rows = inside[0] * 0.1
+                self.pandas_ns += inside[0] * 40.0 + rows * _columns(carried, _PANDAS_TAKE)
+                self.polars_ns += inside[0] * 45.0 + rows * _columns(needed, _POLARS_TAKE)
             case Aggregate():
                 rows = max(1.0, inside[0] * 0.02)
                 keys = len(node.keys)
-                are_many = _share_of_groups(node) > (0.5 if keys == 1 else 0.9)
+                are_many = _groups(node) > _GROUPS_MANY
                 if keys == 1:
-                    text = kinds.is_str(node.keys[0].dtype)
-                    self.pandas_ns += inside[0] * ((80.0 if text else 45.0) if are_many else 30.0)
-                    self.polars_ns += inside[0] * ((35.0 if text else 20.0) if are_many else 8.0)
+                    kind = _size(node.keys[0].dtype)
+                    self.pandas_ns += inside[0] * (_PANDAS_GROUPS_MANY if are_many else _PANDAS_GROUPS)[kind]
+                    self.polars_ns += inside[0] * (_POLARS_GROUPS_MANY if are_many else _POLARS_GROUPS)[kind]
                 else:
-                    self.pandas_ns += inside[0] * (120.0 if are_many else 40.0) * keys
-                    self.polars_ns += inside[0] * (130.0 if are_many else 8.0) * keys
+                    self.pandas_ns += inside[0] * (50.0 if are_many else 40.0) * keys
+                    self.polars_ns += inside[0] * (75.0 if are_many else 8.0) * keys
                 if not node.sort:
                     self.polars_ns += inside[0] * (12.0 if are_many else 3.0)
                 # What is computed on the way: pandas makes each intermediate result in memory.
@@ -152,19 +167,38 @@ class _Estimate:
         self.rows[node.id] = rows
 
 
-def _share_of_groups(node: Aggregate) -> float:
-    """How many different combinations of the keys a sample has, as a share of its rows; 0 if the keys are no columns of a frame in memory."""
+def _groups(node: Aggregate) -> float:
+    """About how many groups there are, by a sample; 0 if the keys are no columns of a frame in memory."""
     source = node.inputs[0]
     while isinstance(source, (Filter, Attached, Slice, Sort)):
         source = source.inputs[0]
     names = [key.name for key in node.keys]
     if not isinstance(source, Source) or not all(name in source.labels for name in names):
         return 0.0
-    labels = [source.labels[name] for name in names if name is not None]
-    rows = len(source.frame)
-    step = max(1, rows // min(20_000, max(1_000, rows // 100)))
-    sample = source.frame[labels].iloc[::step]
-    return len(sample.drop_duplicates()) / max(1, len(sample))
+    keys = tuple(name for name in names if name is not None)
+    if keys not in source.groups:
+        sample = _sample(source.frame[[source.labels[name] for name in keys]])
+        source.groups[keys] = estimated_groups(len(sample), len(sample.drop_duplicates()))
+    return source.groups[keys]
+
+
+def _sample(frame: Any) -> Any:
+    """Some 6,000 rows, in stretches: to pick rows one by one out of an Arrow array in pieces takes as long as some queries."""
+    rows, stretch = len(frame), 500
+    count = min(12, max(1, rows // 100 // stretch))
+    starts = [rows * i // count for i in range(count)]
+    return pd.concat([frame.iloc[start : start + stretch] for start in starts]) if count > 1 else frame.iloc[:stretch]
+
+
+def estimated_groups(rows: int, distinct: int) -> float:
+    """How many groups of equal size there are, when `rows` rows of them have so many different keys: g (1 - exp(-rows / g)) = distinct."""
+    if distinct >= rows:
+        return math.inf
+    low, high = float(distinct), float(rows) ** 2
+    for _ in range(40):
+        middle = (low + high) / 2 if high < 4 * low else math.sqrt(low * high)
+        low, high = (low, middle) if -middle * math.expm1(-rows / middle) > distinct else (middle, high)
+    return low
 
 
 _ROWS_SINGLE = 1_000_000
@@ -206,8 +240,8 @@ def is_pandas_faster(plan: Plan, topological: list[Node], needed: dict[int, froz
     dtypes = [column.dtype for column in plan.all_columns()]
     out = rows * _columns(dtypes, _GIVE_BACK)
     heavy = sum(column.is_heavy for column in plan.all_columns())
-    polars_ns = _START_NS + estimate.polars_ns + out + rows * 20.0 * heavy
-    pandas_ns = estimate.pandas_ns + rows * 60.0 * heavy
+    polars_ns = _START_NS + estimate.polars_ns + out + rows * _POLARS_TEXT * heavy
+    pandas_ns = estimate.pandas_ns + rows * _PANDAS_TEXT * heavy
     is_faster = polars_ns > _MARGIN * pandas_ns
     for node in topological:
         if is_faster and isinstance(node, Source) and node.id in needed:

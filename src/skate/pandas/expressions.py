@@ -80,7 +80,7 @@ def arithmetic(name: str, left: Column | Any, right: Column | Any) -> Column | N
     except Exception:
         return None
     heavy = (a and left.is_heavy) or (b and right.is_heavy)
-    return Column(expr, dtype, may_nan=kinds.is_float(dtype), is_heavy=heavy)
+    return Column(expr, dtype, may_nan=kinds.is_float(dtype), is_heavy=heavy, form=(name, left, right))
 
 
 def _hashable(value: Any) -> Any:

@@ -136,7 +136,7 @@ class DataFrame(PlainFrame, metaclass=DropIn):
     def assign(self, **kwargs: Any) -> Any:
         if not lazy.is_large(self, "element"):
             return super().assign(**kwargs)
-        frame = self.copy()
+        frame = self.copy(deep=False)
         for label, value in kwargs.items():
             frame[label] = value(frame) if callable(value) else value
         return frame
@@ -246,7 +246,7 @@ class DataFrame(PlainFrame, metaclass=DropIn):
         self, by: Any = None, level: Any = None, *, as_index: Any = True, sort: Any = True, group_keys: Any = True, observed: Any = True,
         dropna: Any = True,
     ) -> Any:  # fmt: skip
-        if not lazy.is_large(self, "heavy"):
+        if not lazy.is_large(self, "groups"):
             return super().groupby(
                 by=by, level=level, as_index=as_index, sort=sort, group_keys=group_keys, observed=observed, dropna=dropna
             )

@@ -6,6 +6,7 @@ It is an instance of pandas' class whose state is made when somebody uses more o
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -79,6 +80,7 @@ class _Planned:
         """The results (label, column of the frame or None, aggregation), or NotImplemented; `call` does it with pandas' groupby."""
         plan, options = self._sk_plan, self._sk_options
         results: list[tuple[pl.Expr, Any, frozenset[str]]] = []
+        uncleaned: list[tuple[Column, pl.Expr] | None] = [None] * len(wanted)
         by_order = False
         for _, source, name in wanted:
             if name == "size":
@@ -88,12 +90,22 @@ class _Planned:
             made = None if column is None else ex.aggregation(name, column)
             if made is None or column is None:
                 return NotImplemented
+            if column.may_nan and name in ("sum", "mean"):
+                sure = ex.aggregation(name, replace(column, may_nan=False))
+                uncleaned[len(results)] = None if sure is None else (column, sure[0])
             results.append((made[0], made[1], frozenset(column.roots())))
             by_order = by_order or made[2]
         keys = [column for _, column in self._sk_keys]
         names_of = [_KERNELS.get(name, name) for _, _, name in wanted]
         node = Aggregate(
-            plan.base, keys, results, sort=options["sort"], dropna=options["dropna"], by_order=by_order, aggregations=names_of
+            plan.base,
+            keys,
+            results,
+            sort=options["sort"],
+            dropna=options["dropna"],
+            by_order=by_order,
+            aggregations=names_of,
+            uncleaned=uncleaned,
         )
         columns = {
             label: Column(pl.col(f"a{i}"), results[i][1], may_nan=kinds.is_float(results[i][1]))
@@ -316,7 +328,7 @@ def _make(cls: Any, other: Any, selection: Any) -> Any:
 
 def group(frame: Any, by: Any, options: dict[str, Any]) -> Any:
     """A planned groupby, or NotImplemented."""
-    plan = ops.plan_of(frame, "heavy")
+    plan = ops.plan_of(frame, "groups")
     if plan is None or by is None or not plan.is_complete:
         return NotImplemented
     keys: list[tuple[Any, Column]] = []

@@ -36,6 +36,7 @@ class Mask(Column):
     def __init__(self, memberships: tuple[Membership, ...], condition: Column | None = None) -> None:
         for name, value in {
             "memberships": memberships, "condition": condition, "dtype": kinds.BOOL, "may_nan": False, "is_heavy": True, "name": None,
+            "form": None,
         }.items():  # fmt: skip
             object.__setattr__(self, name, value)
 

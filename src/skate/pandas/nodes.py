@@ -13,7 +13,7 @@ import polars as pl
 
 from skate.pandas import kinds
 from skate.pandas.exceptions import SourceChangedError
-from skate.pandas.plan import Column, Levels, Node, hope_for, named_column, roots_of
+from skate.pandas.plan import Column, Levels, Node, hope_for, largest, named_column, roots_of
 
 _NONE: frozenset[str] = frozenset()
 
@@ -62,6 +62,8 @@ class Source(Node):
         self._held: dict[str, _Converted] = {}
         self.missed: dict[str, int] = {}  # How often a plan was left to pandas that would have used the column.
         self._place: dict[str, tuple[Any, int]] = {}
+        self._largest: dict[str, float | None] = {}
+        self.groups: dict[tuple[str, ...], float] = {}  # By keys: how many groups there are, estimated by a sample.
         columns: dict[str, Column] = {}
         self.names: dict[Any, str] = {}  # Internal name by label, for labels whose dtype is planned.
         places: list[tuple[Any, int] | None] = [None] * len(labels)
@@ -180,6 +182,15 @@ class Source(Node):
     def never_missing(self, name: str) -> bool:
         return self.series(name).null_count() == 0
 
+    def largest(self, name: str) -> float | None:
+        """The size of the largest number of a column of floats; None if one is infinite."""
+        if name not in self._largest:
+            series = self.series(name)
+            low, high = series.min(), series.max()
+            size = 0.0 if low is None else max(abs(float(low)), abs(float(high)))  # type: ignore[arg-type]
+            self._largest[name] = size if size < float("inf") else None
+        return self._largest[name]
+
     def describe(self) -> str:
         return f"memory: {len(self.frame):,} rows that pandas holds"
 
@@ -205,6 +216,9 @@ class Attached(Node):
 
     def never_missing(self, name: str) -> bool:
         return name == self.name or never_missing(self.inputs[0], name)
+
+    def largest(self, name: str) -> float | None:
+        return self.inputs[0].largest(name)
 
     def describe(self) -> str:
         return "a mask that pandas computed"
@@ -329,6 +343,9 @@ class Filter(Node):
     def never_missing(self, name: str) -> bool:
         return never_missing(self.inputs[0], name)
 
+    def largest(self, name: str) -> float | None:
+        return self.inputs[0].largest(name)
+
     def describe(self) -> str:
         parts = [] if self.predicate is None else [str(self.predicate)]
         parts += [f"{one.tested.expr} {'not ' * one.is_negated}among {one.values.expr}" for one in self.memberships]
@@ -373,6 +390,9 @@ class Sort(Node):
 
     def never_missing(self, name: str) -> bool:
         return never_missing(self.inputs[0], name)
+
+    def largest(self, name: str) -> float | None:
+        return self.inputs[0].largest(name)
 
     def describe(self) -> str:
         return "sort by " + ", ".join(str(key) for key in self.keys)
@@ -428,6 +448,9 @@ class Slice(Node):
     def never_missing(self, name: str) -> bool:
         return never_missing(self.inputs[0], name)
 
+    def largest(self, name: str) -> float | None:
+        return self.inputs[0].largest(name)
+
     def describe(self) -> str:
         return f"rows {self.offset} to {'the end' if self.length is None else self.offset + self.length}"
 
@@ -460,6 +483,9 @@ class _PerGroup(Node):
 
     def never_missing(self, name: str) -> bool:
         return never_missing(self.inputs[0], name)
+
+    def largest(self, name: str) -> float | None:
+        return self.inputs[0].largest(name)
 
 
 class GroupHead(_PerGroup):
@@ -508,6 +534,7 @@ class Aggregate(Node):
         dropna: bool,
         by_order: bool,
         aggregations: Sequence[str] = (),
+        uncleaned: Sequence[tuple[Column, pl.Expr] | None] = (),
     ) -> None:
         columns = {f"k{i}": Column(pl.col(f"k{i}"), key.dtype) for i, key in enumerate(keys)}
         columns.update({f"a{i}": Column(pl.col(f"a{i}"), dtype) for i, (_, dtype, _) in enumerate(results)})
@@ -516,6 +543,7 @@ class Aggregate(Node):
         self.keys, self.results = keys, results
         self.sort, self.dropna = sort, dropna
         self.aggregations = tuple(aggregations)  # Their names in pandas, for estimates.
+        self._uncleaned = tuple(uncleaned)  # What is aggregated, and how if it holds no NaN.
         self._by_order = by_order or not sort
         self._missing_keys = [i for i, key in enumerate(keys) if kinds.can_be_missing(key.dtype)]
         self.hoped = frozenset(columns)
@@ -545,14 +573,21 @@ class Aggregate(Node):
 
     def build(self, inputs: Sequence[pl.LazyFrame], needed: frozenset[str], ordered: bool) -> pl.LazyFrame:
         keys = [key.clean.alias(f"k{i}") for i, key in enumerate(self.keys)]
-        results = [expr.alias(f"a{i}") for i, (expr, _, _) in enumerate(self.results) if f"a{i}" in needed]
+        results = [self._result(i).alias(f"a{i}") for i in range(len(self.results)) if f"a{i}" in needed]
         out = inputs[0].group_by(keys, maintain_order=not self.sort).agg(results)
         # A group whose key is missing is dropped after the aggregation, when there is one row per group.
-        if self.dropna and self._missing_keys:
-            out = out.filter(pl.all_horizontal(*(pl.col(f"k{i}").is_not_null() for i in self._missing_keys)))
+        missing = [i for i in self._missing_keys if not column_never_missing(self.inputs[0], self.keys[i])] if self.dropna else []
+        if missing:
+            out = out.filter(pl.all_horizontal(*(pl.col(f"k{i}").is_not_null() for i in missing)))
         if self.sort and ordered:
             out = out.sort([f"k{i}" for i in range(len(self.keys))], nulls_last=True)
         return out
+
+    def _result(self, place: int) -> pl.Expr:
+        quick = self._uncleaned[place] if place < len(self._uncleaned) else None
+        if quick is not None and largest(self.inputs[0], quick[0]) is not None:
+            return quick[1]
+        return self.results[place][0]
 
     def never_missing(self, name: str) -> bool:
         if not name.startswith("k"):
@@ -618,6 +653,12 @@ class Join(Node):
         if name[0] == "l":
             return column_never_missing(self.inputs[0], self.left_columns[place])
         return self.how == "inner" and column_never_missing(self.inputs[1], self.right_columns[place])
+
+    def largest(self, name: str) -> float | None:
+        place = int(name[1:])
+        if name[0] == "l":
+            return largest(self.inputs[0], self.left_columns[place])
+        return largest(self.inputs[1], self.right_columns[place])
 
     def describe(self) -> str:
         return f"{self.how} join on " + ", ".join(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from skate.pandas.nodes import (
     unsorted,
 )
 from skate.pandas.plain import PlainFrame, PlainSeries
-from skate.pandas.plan import Column, IndexSpec, Levels, Node, Plan, RowNumbers
+from skate.pandas.plan import Column, IndexSpec, Levels, Node, Plan, RowNumbers, largest
 from skate.pandas.settings import settings
 
 # ---------------------------------------------------------------- plans of what the user holds
@@ -163,8 +164,9 @@ def filtered_index(plan: Plan) -> IndexSpec:
 
 def binary(kind: str, name: str, left: Any, right: Any) -> Any:
     """An operator between a series of ours and a series or scalar; `reflected` operators come with a scalar on the left."""
-    left_plan = plan_of(left, "element") if isinstance(left, PlainSeries) else None
-    right_plan = plan_of(right, "element") if isinstance(right, PlainSeries) else None
+    work = "values" if kind == "arithmetic" else "element"
+    left_plan = plan_of(left, work) if isinstance(left, PlainSeries) else None
+    right_plan = plan_of(right, work) if isinstance(right, PlainSeries) else None
     plan = left_plan or right_plan
     if (
         plan is None
@@ -217,7 +219,7 @@ def invert(series: Any) -> Any:
 
 def where(series: Any, condition: Any, other: Any, *, negate: bool) -> Any:
     """`where` and (negated) `mask` by a condition over the same rows, with a scalar or a missing value elsewhere."""
-    plan, test = plan_of(series), plan_of(condition) if isinstance(condition, PlainSeries) else None
+    plan, test = plan_of(series, "values"), plan_of(condition, "values") if isinstance(condition, PlainSeries) else None
     if plan is None or test is None or not same_rows(plan, test):
         return NotImplemented
     column, mask = the_column(plan), the_column(test)
@@ -303,10 +305,12 @@ def is_in(series: Any, values: Any) -> Any:
 
 
 def date_part(series: Any, part: str) -> Any:
-    plan = plan_of(series, "element")
+    plan = plan_of(series, "values")
     if plan is None or not column_never_missing(plan.base, the_column(plan)):
         return NotImplemented
-    return elementwise(series, lambda column: ex.date_part(column, part), f"dt.{part}", lambda plain: getattr(plain.dt, part))
+    return elementwise(
+        series, lambda column: ex.date_part(column, part), f"dt.{part}", lambda plain: getattr(plain.dt, part), "values"
+    )
 
 
 _REDUCTIONS = ("sum", "mean", "min", "max", "count", "nunique", "std", "var", "median")
@@ -327,6 +331,8 @@ def reduce(series: Any, name: str) -> Any:
             return NotImplemented
         made: tuple[pl.Expr, Any, bool] | None = (column.expr.sum().cast(pl.Int64), kinds.INT64, False)
     else:
+        if name in ("sum", "mean") and column.may_nan and largest(plan.base, column) is not None:
+            column = replace(column, may_nan=False)
         made = ex.aggregation(name, column)
     if made is None:
         return NotImplemented
@@ -353,7 +359,7 @@ def reduce(series: Any, name: str) -> Any:
 def getitem(frame: Any, key: Any) -> Any:
     """`frame[key]`; columns of a frame in memory are pandas' own series, which costs nothing."""
     is_held = lazy.planned(frame) is None
-    if is_held and isinstance(key, list) and not lazy.is_large(frame, "element"):
+    if is_held and isinstance(key, list) and not lazy.is_large(frame, "values"):
         return NotImplemented
     plan = plan_of(frame, "rows")
     if plan is None:
@@ -400,7 +406,7 @@ def filter_rows(plan: Plan, mask: Any, *, what: str = "filter") -> Any:
         mask_values = values.to_numpy()
         share = float(np.count_nonzero(mask_values)) / max(1, len(mask_values))
         # So few rows are copied sooner than planned.
-        if share < 0.05 and not is_forced():
+        if share < 0.05 and not is_forced() and not _is_costly_to_pick_from(plan.base.frame):
             return NotImplemented
         attached = Attached(plan.base, mask_values, share)
         node = Filter(attached, pl.col(attached.name))
@@ -434,6 +440,17 @@ def filter_rows(plan: Plan, mask: Any, *, what: str = "filter") -> Any:
         made = Plan(node, {label: values_of}, filtered_index(plan), replay, what, ledger.user_line(), is_series=True)
         return lazy.new_series(made)
     return frame_result(node, plan.columns, filtered_index(plan), what, replay)
+
+
+def _is_costly_to_pick_from(frame: Any) -> bool:
+    """Whether a few rows take long to copy: out of Arrow's text in pieces, which is joined first."""
+    return any(
+        getattr(getattr(block.values, "_pa_array", None), "num_chunks", 1) > 1 and len(block.values) > _PICKED_MIN
+        for block in frame._mgr.blocks
+    )
+
+
+_PICKED_MIN = 100_000  # Rows.
 
 
 def _is_mask_of(plan: Plan, mask: Any) -> bool:
@@ -720,7 +737,7 @@ def merge(left: Any, right: Any, how: Any, left_on: Any, right_on: Any, suffixes
     a, b = _whole_plan(left), _whole_plan(right)
     if a is None or b is None:
         return NotImplemented
-    if how == "left" and not is_forced() and all(isinstance(p.base, Source) and len(p.base.frame) < 1_000_000 for p in (a, b)):
+    if how == "left" and not is_forced() and all(isinstance(p.base, Source) for p in (a, b)):
         return NotImplemented  # Whether each row finds a match decides dtypes, and would have to be looked at now.
     on_left = [left_on] if isinstance(left_on, str) else left_on
     on_right = [right_on] if isinstance(right_on, str) else right_on

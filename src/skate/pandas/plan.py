@@ -22,6 +22,8 @@ from typing import Any
 
 import polars as pl
 
+from skate.pandas import kinds
+
 _ids = itertools.count()
 
 
@@ -35,6 +37,7 @@ class Column:
         may_nan: It may hold NaN where it should hold null.
         is_heavy: Polars is worth it even for a frame that pandas holds already (strings, parsing).
         name: Of the node's column, if that is all the expression is.
+        form: (operation, left, right) if it is arithmetic on columns and numbers.
     """
 
     expr: pl.Expr
@@ -42,6 +45,7 @@ class Column:
     may_nan: bool = False
     is_heavy: bool = False
     name: str | None = None
+    form: tuple[Any, ...] | None = None
 
     @property
     def clean(self) -> pl.Expr:
@@ -121,6 +125,10 @@ class Node:
         """Which columns of each input it needs to make `needed`."""
         raise NotImplementedError
 
+    def largest(self, name: str) -> float | None:
+        """A number that no value of a column of floats exceeds in size: see `largest`."""
+        return None
+
     def build(self, inputs: Sequence[pl.LazyFrame], needed: frozenset[str], ordered: bool) -> pl.LazyFrame:
         """The rows with at least the columns `needed`, except its row numbers."""
         raise NotImplementedError
@@ -142,6 +150,30 @@ class Node:
 
     def describe(self) -> str:
         return self.label
+
+
+_BOUND_MOST = 1e300  # Beyond, a product may be infinite.
+
+
+def largest(node: Node, column: Column) -> float | None:
+    """A number that no value of the node's column exceeds in size; None if none is known, or a value may be NaN or infinite.
+
+    Arithmetic on numbers that are not too large gives no NaN. pandas' sums skip NaN and Polars' do not, so a float column that was computed is cleaned
+    before it is added up, which takes as long as adding it up (TPC-H 1: 84 ms instead of 58); where this tells a number there is nothing to clean.
+    """
+    if column.form is not None:
+        operation, *sides = column.form
+        sizes = [largest(node, side) if isinstance(side, Column) else abs(float(side)) for side in sides]
+        if operation == "truediv" or sizes[0] is None or sizes[1] is None:
+            return None
+        size = sizes[0] * sizes[1] if operation == "mul" else sizes[0] + sizes[1]
+        return size if size < _BOUND_MOST else None  # Not if it is NaN, either.
+    if kinds.is_integer(column.dtype):
+        return 2.0**64
+    if not kinds.is_float(column.dtype) or not column.expr.meta.is_column():
+        return None
+    name = column.roots()[0]
+    return node.largest(name) if name in node.columns else None
 
 
 def roots_of(columns: Iterable[Column]) -> frozenset[str]:

@@ -84,7 +84,7 @@ class Series(PlainSeries, metaclass=DropIn):
 
     def _arith_method(self, other: Any, op: Any) -> Any:
         name = op.__name__
-        if lazy.is_large(self, "element"):
+        if lazy.is_large(self, "values"):
             reflected = name.startswith("r") and name[1:] in ex.ARITHMETIC
             made: Any = NotImplemented
             if reflected:
@@ -117,7 +117,7 @@ class Series(PlainSeries, metaclass=DropIn):
         return super().__invert__() if made is NotImplemented else made
 
     def __neg__(self) -> Any:
-        made = ops.elementwise(self, ex.negative, "-", lambda plain: -plain)
+        made = ops.elementwise(self, ex.negative, "-", lambda plain: -plain, "values")
         return super().__neg__() if made is NotImplemented else made
 
     def __getitem__(self, key: Any) -> Any:
@@ -161,7 +161,7 @@ class Series(PlainSeries, metaclass=DropIn):
         return self._replaced("mask", cond, other, kwargs)
 
     def _replaced(self, name: builtins.str, cond: Any, other: Any, kwargs: Any) -> Any:
-        if not kwargs and lazy.is_large(self, "element"):
+        if not kwargs and lazy.is_large(self, "values"):
             made = ops.where(self, cond, other, negate=name == "mask")
             if made is not NotImplemented:
                 return made
@@ -174,13 +174,15 @@ class Series(PlainSeries, metaclass=DropIn):
         return super().unique() if made is NotImplemented else made
 
     def isna(self) -> Any:
-        made = ops.elementwise(self, ex.is_missing, "isna", lambda plain: plain.isna())
+        made = ops.elementwise(self, ex.is_missing, "isna", lambda plain: plain.isna(), "values")
         return super().isna() if made is NotImplemented else made
 
     isnull = isna
 
     def notna(self) -> Any:
-        made = ops.elementwise(self, lambda column: ex.is_missing(column, negate=True), "notna", lambda plain: plain.notna())
+        made = ops.elementwise(
+            self, lambda column: ex.is_missing(column, negate=True), "notna", lambda plain: plain.notna(), "values"
+        )
         return super().notna() if made is NotImplemented else made
 
     notnull = notna
@@ -194,7 +196,7 @@ class Series(PlainSeries, metaclass=DropIn):
             warning_lines.warn_of_chained_method()
         if not kwargs and isinstance(value, (int, float, builtins.str, pd.Timestamp)):
             made = ops.elementwise(
-                self, lambda column: ex.fill_missing(column, value), "fillna", lambda plain: plain.fillna(value)
+                self, lambda column: ex.fill_missing(column, value), "fillna", lambda plain: plain.fillna(value), "values"
             )
             if made is not NotImplemented:
                 return made
@@ -202,7 +204,9 @@ class Series(PlainSeries, metaclass=DropIn):
 
     def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
         if not args and not kwargs and not isinstance(dtype, dict):
-            made = ops.elementwise(self, lambda column: ex.cast(column, dtype), "astype", lambda plain: plain.astype(dtype))
+            made = ops.elementwise(
+                self, lambda column: ex.cast(column, dtype), "astype", lambda plain: plain.astype(dtype), "values"
+            )
             if made is not NotImplemented:
                 return made
         return super().astype(dtype, *args, **kwargs)
