@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 
 import pytest
@@ -209,7 +210,7 @@ def test_the_table_shows_trials_and_the_metric_first() -> None:
         TrialState("t0", {"lr": 0.1}, "RUNNING", {"loss": 0.5, "training_iteration": 3}),
         TrialState("t1", {"lr": 0.2}, "TERMINATED", {"loss": 0.25}),
     ]
-    console = Console(width=120, record=True, file=open("/dev/null", "w"))
+    console = Console(width=120, record=True, file=io.StringIO())
     console.print(render(trials, 10, 3.0, "loss", "min"))
     text = console.export_text()
     assert "2 of 10 trials: 1 running, 1 terminated" in text
