@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import threading
 import time
@@ -209,3 +210,27 @@ def test_the_page_lists_what_is_otherwise() -> None:
     page = (REPOSITORY / "docs" / "how-to" / "run-on-ray.md").read_text(encoding="utf-8")
     for reason in DIFFERENCES.values():
         assert reason in page
+
+
+def test_log_records_as_configured(cluster: str, tmp_path: Path) -> None:
+    text = """
+        import logging, skate
+        skate.init(address=<address>, logging_config=skate.LoggingConfig(encoding="JSON", log_level="INFO"))
+
+        @skate.remote
+        def work():  # Ray brings a worker's output to the driver some time later: here it is told at once.
+            record = logging.makeLogRecord({"msg": "from a task", "levelname": "INFO"})
+            handler, = logging.getLogger().handlers
+            handler.filter(record)
+            return handler.format(record)
+
+        logging.getLogger("app").info("from the driver")
+        print(skate.get(work.remote()))
+        skate.shutdown()
+        """
+    done = run_program(text.replace("<address>", repr(cluster)), tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = [line[line.index("{") :] for line in (*done.stderr.splitlines(), *done.stdout.splitlines()) if '"message"' in line]
+    records = {record["message"]: record for record in map(json.loads, lines)}
+    assert records["from the driver"]["job_id"]
+    assert records["from a task"]["task_id"]
