@@ -46,7 +46,12 @@ def vectors() -> dict[str, dict[str, float]]:
     return {"batches": rate(draw), f"adds of {ADD}": rate(lambda: replay.add(rows))}
 
 
-def frames() -> dict[str, dict[str, float]]:
+def frames(threads: int | None) -> dict[str, dict[str, float]]:
+    """`threads`: Torch's, as in a learner; None: no Torch in this process yet, as in a shard."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
     count = 20_000
     replay = FrameReplay(count, 0, prioritised=True)
     replay.add_frames(np.random.default_rng(0).integers(0, 256, (count + 10, 84, 84), np.uint8))
@@ -64,7 +69,8 @@ def frames() -> dict[str, dict[str, float]]:
 
 def main() -> None:
     load = round(os.getloadavg()[0], 1)
-    print(json.dumps({"batch": BATCH, "load": load, "vectors": vectors(), "stacked frames, stored once": frames()}, indent=1))
+    stacked = {"in a shard": frames(None), "in a learner, 1 thread": frames(1), "in a learner, 2 threads": frames(2)}
+    print(json.dumps({"batch": BATCH, "load": load, "vectors": vectors(), "stacked frames, stored once": stacked}, indent=1))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from skate.rl.frame_replay import FrameCoder, FrameReplay, is_stack
-from skate.rl.replay import Assembler, Replay
+from skate.rl.replay import Assembler, Replay, Transitions
 from skate.rl.rollout import Rollout
 from skate.rl.spaces import ObservationShape
 
@@ -119,3 +119,40 @@ def test_a_plain_memory_gives_what_it_was_given() -> None:
     replay.add(made[0])
     rows, _, places = replay.sample(32)
     np.testing.assert_array_equal(rows.obs, made[0].obs[places])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_batch_stays_what_it_is_while_others_are_drawn(threads: int) -> None:
+    """Room is used again only when nobody has any of it, be it by one of its arrays, a slice or a tensor."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        frames = np.random.default_rng(0).integers(0, 256, (300, 6, 5), np.uint8)
+        numbers = np.arange(256)[:, None] + np.arange(4)
+        column = np.ones(256, np.float32)
+        replay = FrameReplay(256, 0)
+        replay.add_frames(frames)
+        replay.add_rows(Transitions(numbers, np.arange(256)[:, None], column, numbers + 1, column))
+        kept = []
+        for turn in range(12):
+            rows, _, _ = replay.sample(16)
+            first = rows.actions[:, 0]
+            expected = frames[first[:, None] + np.arange(4)], frames[first[:, None] + 1 + np.arange(4)]
+            np.testing.assert_array_equal(rows.obs, expected[0])
+            np.testing.assert_array_equal(rows.next_obs, expected[1])
+            held = (rows.obs, rows.next_obs[3:5], torch.from_numpy(rows.obs))[turn % 3]
+            wanted = (expected[0], expected[1][3:5], expected[0])[turn % 3]
+            kept.append((held, wanted.copy()))
+            del rows, held
+            if turn == 0:
+                assert (
+                    len({replay.sample(16)[0].obs.__array_interface__["data"][0] for _ in range(3)}) == 1
+                )  # Nobody keeps these.
+            if turn % 4 == 3:
+                for one, what in kept:
+                    np.testing.assert_array_equal(np.asarray(one), what)
+                del one, what
+                kept.clear()
+    finally:
+        torch.set_num_threads(before)
